@@ -1,0 +1,1 @@
+"""Class counts, shot groups, long-tailed data sets, samplers and transforms."""

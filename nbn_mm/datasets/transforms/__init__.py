@@ -1,0 +1,1 @@
+"""Augmentations with the operations of Pillow that the long-tail recipes used."""

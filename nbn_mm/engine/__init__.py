@@ -1,0 +1,1 @@
+"""Hooks, optimiser constructors and the launch of runs."""

@@ -1,0 +1,1 @@
+"""Class-group evaluation: pure functions and registered metrics."""

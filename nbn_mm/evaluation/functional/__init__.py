@@ -1,0 +1,1 @@
+"""Evaluation maths on arrays, callable without a Runner."""

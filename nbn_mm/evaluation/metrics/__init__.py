@@ -1,0 +1,1 @@
+"""Registered metrics, thin classes on the functions."""

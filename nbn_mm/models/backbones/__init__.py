@@ -1,0 +1,1 @@
+"""The NBN entry point and backbones that the hosts lack."""

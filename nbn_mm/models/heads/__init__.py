@@ -1,0 +1,1 @@
+"""Classification heads on mmpretrain; imported by :mod:`nbn_mm.utils.hosts` when mmpretrain is there."""

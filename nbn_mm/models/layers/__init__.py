@@ -1,0 +1,1 @@
+"""Host-neutral layers: norms, logit rectification, predictors."""

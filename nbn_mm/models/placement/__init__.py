@@ -1,0 +1,1 @@
+"""Which BN layers become NBN, who owns the magnitude, and the way back (fold)."""

@@ -1,0 +1,1 @@
+"""Host detection, version checks and shared errors."""

@@ -1,0 +1,76 @@
+"""Registration of the parts that stand on a host (mmpretrain or mmdet).
+
+A host that is absent, or present but broken, removes only its own parts: each of their names is then registered in
+mmengine's root registry as a stub that raises :class:`ImportError` with the host's original error when it is built.
+"""
+import importlib
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional, Tuple
+
+import mmengine.registry as registries
+
+HOSTS = ('mmpretrain', 'mmdet')
+
+
+@dataclass(frozen=True)
+class HostPart:
+    """A module that needs a host, and the names it registers there.
+
+    Args:
+        host (str): ``'mmpretrain'`` or ``'mmdet'``.
+        module (str): Module of this package that imports the host.
+        names (dict): mmengine registry variable (``'MODELS'``, ``'DATASETS'``, …) to the registered names.
+    """
+    host: str
+    module: str
+    names: Dict[str, Tuple[str, ...]] = field(default_factory=dict)
+
+
+HOST_PARTS: Tuple[HostPart, ...] = ()
+
+_errors: Dict[str, Optional[BaseException]] = {}
+
+
+def host_error(host: str) -> Optional[BaseException]:
+    """The error with which a host failed to import, or None when it imports.
+
+    Args:
+        host (str): ``'mmpretrain'`` or ``'mmdet'``.
+
+    Raises:
+        ValueError: If ``host`` is no host of this package.
+    """
+    if host not in HOSTS:
+        raise ValueError(f'host={host!r} is unknown; the hosts are {HOSTS}.')
+    if host not in _errors:
+        try:
+            importlib.import_module(host)
+            importlib.import_module(f'{host}.registry')
+            importlib.import_module(f'{host}.models')
+            _errors[host] = None
+        # A broken host fails in many ways: ImportError, RuntimeError of a compiled op, AssertionError of a version check.
+        except Exception as error:
+            _errors[host] = error
+    return _errors[host]
+
+
+def register_host_parts() -> None:
+    """Import the parts of every host that works and register stubs for those of a host that does not."""
+    for part in HOST_PARTS:
+        error = host_error(part.host)
+        if error is None:
+            importlib.import_module(part.module)
+            continue
+        for variable, names in part.names.items():
+            registry = getattr(registries, variable)
+            for name in names:
+                if registry.get(name) is None:
+                    registry.register_module(name=name, module=_stub(name, part.host, error))
+
+
+def _stub(name: str, host: str, error: BaseException) -> type:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise ImportError(f'{name!r} needs {host}, which could not be imported. The original error was '
+                          f'{type(error).__name__}: {error}') from error
+
+    return type(name, (), {'__init__': __init__, '__doc__': f'Stands in for {name}: {host} does not import.'})

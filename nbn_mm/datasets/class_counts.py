@@ -1,0 +1,315 @@
+"""Class counts: the record that losses, samplers and evaluators get, and the one place that takes it."""
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from os import PathLike
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+
+import numpy as np
+from mmengine.dataset import ClassBalancedDataset, RepeatDataset
+from torch.utils.data import ConcatDataset, Subset
+
+FIELD = '`class_counts` of ClassCountsHook'
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Training images (and instances) of each class.
+
+    Args:
+        classes (Sequence[str]): Class names, in label order, length C.
+        images (Sequence[int]): Distinct training images that hold the class, length C.
+        instances (Sequence[int], optional): Boxes of the class, length C; None for classification.
+
+    Raises:
+        TypeError: If a count is no integer.
+        ValueError: If lengths differ, there is no class, or a count is negative.
+    """
+    classes: Tuple[str, ...]
+    images: Tuple[int, ...]
+    instances: Optional[Tuple[int, ...]] = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'classes', tuple(str(name) for name in self.classes))
+        if not self.classes:
+            raise ValueError('class counts need at least one class, got none.')
+        for name in ('images', 'instances'):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, self._checked(name, values))
+
+    def _checked(self, name: str, values: Sequence) -> Tuple[int, ...]:
+        values = tuple(values)
+        if len(values) != len(self.classes):
+            raise ValueError(f'class counts: {len(values)} numbers of {name} for {len(self.classes)} classes.')
+        for index, value in enumerate(values):
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise TypeError(f'class counts: {name} of class {index} ({self.classes[index]}) must be an integer, '
+                                f'got {value!r}.')
+            if value < 0:
+                raise ValueError(f'class counts: {name} of class {index} ({self.classes[index]}) must not be negative, '
+                                 f'got {value}.')
+        return tuple(int(value) for value in values)
+
+    @property
+    def num_classes(self) -> int:
+        """int: Number of classes C."""
+        return len(self.classes)
+
+    @property
+    def zero_classes(self) -> Tuple[int, ...]:
+        """tuple[int]: Indices of the classes without any image."""
+        return tuple(index for index, count in enumerate(self.images) if count == 0)
+
+    @property
+    def hash(self) -> str:
+        """str: First 16 hex digits of a sha256 over classes, images and instances."""
+        text = json.dumps([self.classes, self.images, self.instances], separators=(',', ':'), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def imbalance_factor(self) -> Optional[float]:
+        """float | None: Largest over smallest count of the classes that have images; None if none has."""
+        counts = [count for count in self.images if count > 0]
+        return max(counts) / min(counts) if counts else None
+
+    @property
+    def gini(self) -> Optional[float]:
+        """float | None: Gini coefficient of the images over all C classes (0: balanced); None without images."""
+        total = sum(self.images)
+        if total == 0:
+            return None
+        weighted = sum((2 * rank - self.num_classes - 1) * count for rank, count in enumerate(sorted(self.images), 1))
+        return weighted / (self.num_classes * total)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain lists, str and None, which ``torch.load(weights_only=True)`` and JSON take."""
+        return dict(
+            classes=list(self.classes),
+            images=list(self.images),
+            instances=None if self.instances is None else list(self.instances),
+            hash=self.hash)
+
+    @classmethod
+    def from_dict(cls, record: Mapping) -> 'ClassCounts':
+        """The inverse of :meth:`to_dict`.
+
+        Args:
+            record (Mapping): ``classes``, ``images`` and, optionally, ``instances`` and ``hash``.
+
+        Raises:
+            ValueError: If a key is missing, or ``hash`` is there and doesn't fit the counts.
+        """
+        missing = [key for key in ('classes', 'images') if not _is_list(record.get(key))]
+        if missing:
+            raise ValueError(f'class counts record without a list under {missing}; its keys are {sorted(record)}.')
+        instances = record.get('instances')
+        if instances is not None and not _is_list(instances):
+            raise ValueError(f'class counts record: `instances` must be a list or None, got {instances!r}.')
+        counts = cls(record['classes'], record['images'], instances)
+        if record.get('hash') not in (None, counts.hash):
+            raise ValueError(f"class counts record: its hash {record['hash']!r} doesn't fit its numbers, which hash to "
+                             f'{counts.hash!r}. It was edited or damaged; remove `hash` if the edit is meant.')
+        return counts
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+
+
+def parse_class_counts(value: Union[ClassCounts, Sequence[int], Mapping, str, PathLike],
+                       num_classes: Optional[int] = None,
+                       classes: Optional[Sequence[str]] = None,
+                       field: str = FIELD) -> ClassCounts:
+    """Read counts that a user gives by hand, which override those of the training set.
+
+    Args:
+        value (ClassCounts | Sequence[int] | Mapping | str | PathLike): A record, a list of images per class, a mapping of
+            class names to images, a mapping as :meth:`ClassCounts.to_dict` makes it, or the path of a JSON file that
+            holds a list or such a mapping.
+        num_classes (int, optional): Number of classes that is expected.
+        classes (Sequence[str], optional): Class names in label order: names for a list, and the order of a mapping of
+            names. Without them a list gets the names ``'0'``, ``'1'``, … and a mapping keeps its own order.
+        field (str): What the error messages call the config field.
+
+    Returns:
+        ClassCounts: The record.
+
+    Raises:
+        FileNotFoundError: If the file doesn't exist.
+        TypeError: If ``value`` or a count is of a wrong type.
+        ValueError: If the file is no JSON, or numbers, names or lengths don't fit.
+    """
+    source = field
+    if isinstance(value, (str, PathLike)):
+        source = f'{field} (file {str(value)!r})'
+        value = _load_json(Path(value), field)
+    expected = len(classes) if classes is not None else num_classes
+    if classes is not None and num_classes is not None and len(classes) != num_classes:
+        raise ValueError(f'{source}: {len(classes)} class names for num_classes={num_classes}.')
+    try:
+        if isinstance(value, ClassCounts):
+            counts = value
+        elif isinstance(value, Mapping) and _is_list(value.get('images')):
+            counts = ClassCounts.from_dict(value)
+        elif isinstance(value, Mapping):
+            counts = _from_names(value, classes)
+        elif _is_list(value):
+            _check_length(len(value), expected)
+            counts = ClassCounts(tuple(classes) if classes is not None else map(str, range(len(value))), tuple(value))
+        else:
+            raise TypeError(f'must be a list, a mapping or the path of a JSON file, got {type(value).__name__}.')
+        _check_length(counts.num_classes, expected)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f'{source}: {error}') from None
+    return counts
+
+
+def _check_length(length: int, expected: Optional[int]) -> None:
+    if expected is not None and length != expected:
+        raise ValueError(f'it holds {length} classes, but num_classes={expected}.')
+
+
+def _from_names(value: Mapping, classes: Optional[Sequence[str]]) -> ClassCounts:
+    if classes is None:
+        return ClassCounts(tuple(value), tuple(value.values()))
+    missing = [name for name in classes if name not in value]
+    unknown = sorted(set(value) - set(classes))
+    if missing or unknown:
+        raise ValueError(f'it holds {len(value)} classes, but num_classes={len(classes)}; '
+                         f'missing {missing[:5]}, unknown {unknown[:5]}.')
+    return ClassCounts(tuple(classes), tuple(value[name] for name in classes))
+
+
+def _load_json(path: Path, field: str) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f'{field}: there is no file {str(path)!r}.')
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{field}: {str(path)!r} is no JSON file ({error}).') from None
+
+
+def count_classes(dataset: Any) -> ClassCounts:
+    """Count the classes of a training set, in time linear in its images.
+
+    Wrappers are looked through. A concatenation adds (its parts must agree on the classes); ``torch.utils.data.Subset``
+    and ``indices`` of a data set restrict; repetition, class-balanced repetition and image mixing change nothing,
+    because the counts are those of distinct training images. What a data set filters out is not counted.
+    In detection, ``images`` counts the images that hold the class and ``instances`` all its boxes, crowd boxes
+    included, as the host's ``get_cat_ids`` reports them.
+
+    Args:
+        dataset: A data set of mmengine's interface (``metainfo['classes']`` and ``get_cat_ids`` or ``get_data_info``),
+            or a wrapper of such data sets.
+
+    Returns:
+        ClassCounts: The record.
+
+    Raises:
+        TypeError: If the labels of a data set can't be read.
+        ValueError: If there are no class names, parts of a concatenation differ in them, a label lies outside of the
+            classes, or the set is empty.
+    """
+    leaves = list(_leaves(dataset, None))
+    classes = _common_classes([leaf for leaf, _ in leaves])
+    images = np.zeros(len(classes), dtype=np.int64)
+    instances = np.zeros(len(classes), dtype=np.int64)
+    detection = bool(leaves)
+    total = 0
+    for leaf, indices in leaves:
+        labels, owners, size, has_boxes = _labels(leaf, indices, len(classes))
+        instances += np.bincount(labels, minlength=len(classes))
+        images += np.bincount(np.unique(owners * len(classes) + labels) % len(classes), minlength=len(classes))
+        detection &= has_boxes
+        total += size
+    if total == 0:
+        raise ValueError(f'{type(dataset).__name__} holds no images, so there are no class counts. Check its data_root, '
+                         'ann_file, filter_cfg and indices in train_dataloader.')
+    return ClassCounts(classes, images.tolist(), instances.tolist() if detection else None)
+
+
+def _leaves(dataset: Any, indices: Optional[np.ndarray]) -> Iterator[Tuple[Any, Optional[np.ndarray]]]:
+    """Data sets that hold labels themselves, each with the distinct indices in use (None: all)."""
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    inner = getattr(dataset, 'dataset', None)
+    if isinstance(dataset, Subset):
+        own = np.asarray(dataset.indices, dtype=np.int64).reshape(-1)
+        own = np.where(own < 0, own + len(inner), own)
+        yield from _leaves(inner, own if indices is None else own[indices])
+    elif isinstance(dataset, ConcatDataset):
+        start = 0
+        for part in dataset.datasets:
+            stop = start + len(part)
+            yield from _leaves(
+                part, None if indices is None else indices[(indices >= start) & (indices < stop)] - start)
+            start = stop
+    elif isinstance(dataset, RepeatDataset):
+        yield from _leaves(inner, None if indices is None else indices % max(len(inner), 1))
+    elif isinstance(dataset, ClassBalancedDataset):
+        # Every image is repeated at least once, so that the whole wrapper holds the whole set.
+        yield from _leaves(inner, None if indices is None else np.asarray(dataset.repeat_indices)[indices])
+    elif inner is not None and hasattr(inner, '__len__') and len(inner) == len(dataset):
+        # One to one: mmpretrain's KFoldDataset (its `dataset` is the fold already), mmdet's MultiImageMixDataset.
+        yield from _leaves(inner, indices)
+    elif inner is not None and not hasattr(dataset, 'get_cat_ids'):
+        raise TypeError(f'class counts: {type(dataset).__name__} wraps {len(inner)} images and yields {len(dataset)}, and '
+                        f'how is not known. Give the counts in {FIELD}, or the wrapper a get_cat_ids.')
+    else:
+        yield dataset, None if indices is None else np.unique(indices)
+
+
+def _common_classes(leaves: List[Any]) -> Tuple[str, ...]:
+    first: Optional[Tuple[str, ...]] = None
+    for leaf in leaves:
+        classes = (getattr(leaf, 'metainfo', None) or {}).get('classes')
+        if not classes or isinstance(classes, str):
+            raise ValueError(f"class counts: {type(leaf).__name__} has no class names. Set metainfo=dict(classes=[...]) in "
+                             'its config.')
+        classes = tuple(str(name) for name in classes)
+        if first is not None and classes != first:
+            where = next((i for i, (a, b) in enumerate(zip(first, classes)) if a != b), min(len(first), len(classes)))
+            raise ValueError(
+                f'class counts: the concatenated data sets differ in their classes from label {where} on: '
+                f'{type(leaves[0]).__name__} has {len(first)} classes ({list(first[where:where + 3])} …), '
+                f'{type(leaf).__name__} has {len(classes)} ({list(classes[where:where + 3])} …).')
+        first = classes
+    return first or ()
+
+
+def _labels(dataset: Any, indices: Optional[np.ndarray], num_classes: int) -> Tuple[np.ndarray, np.ndarray, int, bool]:
+    """All labels of a data set, the image of each, the number of images, and whether they are labels of boxes."""
+    positions = range(len(dataset)) if indices is None else indices.tolist()
+    first = dataset.get_data_info(positions[0]) if len(positions) and hasattr(dataset, 'get_data_info') else {}
+    labels: List[int] = []
+    owners: List[int] = []
+    for index in positions:
+        for label in _cat_ids(dataset, index):
+            if isinstance(label, (bool, np.bool_)) or not isinstance(label, Integral):
+                raise TypeError(f'{type(dataset).__name__}: label {label!r} of image {index} is no integer.')
+            if not 0 <= label < num_classes:
+                raise ValueError(f'{type(dataset).__name__}: image {index} has label {label}, outside of the '
+                                 f'{num_classes} classes (0 … {num_classes - 1}) in its metainfo. Check its ann_file and '
+                                 'its classes.')
+            labels.append(int(label))
+            owners.append(index)
+    return np.array(labels, dtype=np.int64), np.array(owners, dtype=np.int64), len(positions), 'instances' in first
+
+
+def _cat_ids(dataset: Any, index: int) -> Sequence:
+    if hasattr(dataset, 'get_cat_ids'):
+        try:
+            return dataset.get_cat_ids(index)
+        except (NotImplementedError, KeyError):  # mmengine's base class, or a host's without its labels: see below
+            pass
+    info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+    if 'instances' in info:
+        return [instance['bbox_label'] for instance in info['instances']]
+    if 'gt_label' in info:
+        return np.atleast_1d(np.asarray(info['gt_label'])).tolist()
+    raise TypeError(f'class counts: the labels of {type(dataset).__name__} can\'t be read: get_cat_ids gives none, and '
+                    f'get_data_info gives neither `gt_label` nor `instances`. Give the counts in {FIELD}.')

@@ -1,7 +1,13 @@
-"""Class counts, shot groups, long-tailed data sets, samplers and transforms."""
+"""Class counts, shot groups, long-tailed data sets, samplers and transforms.
+
+The data sets on mmpretrain's classes (``cifar_lt``, ``digits_lt``) are imported with their host, see ``utils/hosts.py``.
+"""
+from . import samplers, transforms
 from .class_counts import ClassCounts, count_classes, parse_class_counts
+from .long_tail import long_tail_counts, long_tail_indices, select_subset, subset_hash
 from .shot_groups import FEW, MANY, check_thresholds, shot_groups
 
 __all__ = [
-    'FEW', 'MANY', 'ClassCounts', 'check_thresholds', 'count_classes', 'parse_class_counts', 'shot_groups'
+    'FEW', 'MANY', 'ClassCounts', 'check_thresholds', 'count_classes', 'long_tail_counts', 'long_tail_indices',
+    'parse_class_counts', 'samplers', 'select_subset', 'shot_groups', 'subset_hash', 'transforms'
 ]

@@ -1,0 +1,5 @@
+"""Puts ``tests/`` on the path, so that tests can import ``references``."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -4,10 +4,14 @@ A host that is absent, or present but broken, removes only its own parts: each o
 mmengine's root registry as a stub that raises :class:`ImportError` with the host's original error when it is built.
 """
 import importlib
+import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import mmengine.registry as registries
+
+from .versions import check_host
 
 HOSTS = ('mmpretrain', 'mmdet')
 
@@ -28,10 +32,10 @@ class HostPart:
 
 HOST_PARTS: Tuple[HostPart, ...] = ()
 
-_errors: Dict[str, Optional[BaseException]] = {}
+_errors: Dict[str, Optional[Exception]] = {}
 
 
-def host_error(host: str) -> Optional[BaseException]:
+def host_error(host: str) -> Optional[Exception]:
     """The error with which a host failed to import, or None when it imports.
 
     Args:
@@ -43,15 +47,38 @@ def host_error(host: str) -> Optional[BaseException]:
     if host not in HOSTS:
         raise ValueError(f'host={host!r} is unknown; the hosts are {HOSTS}.')
     if host not in _errors:
-        try:
-            importlib.import_module(host)
-            importlib.import_module(f'{host}.registry')
-            importlib.import_module(f'{host}.models')
-            _errors[host] = None
-        # A broken host fails in many ways: ImportError, RuntimeError of a compiled op, AssertionError of a version check.
-        except Exception as error:
-            _errors[host] = error
+        error = _import_host(host)
+        if error is not None and not isinstance(error, ImportError):
+            # Each host imports the other where it finds it, and expects only an ImportError from it. If the other one is
+            # the culprit, this host imports without it.
+            with _hidden(*(other for other in HOSTS if other != host)):
+                error = error if _import_host(host) else None
+        _errors[host] = error
     return _errors[host]
+
+
+def _import_host(host: str) -> Optional[Exception]:
+    try:
+        check_host(host, importlib.import_module(host))
+        for room in ('registry', 'models', 'datasets'):
+            importlib.import_module(f'{host}.{room}')
+    # A broken host fails in many ways: ImportError, RuntimeError of a compiled op, AssertionError of a version check.
+    except Exception as error:
+        return error
+    return None
+
+
+@contextmanager
+def _hidden(*packages: str) -> Iterator[None]:
+    """Let imports of packages fail with ModuleNotFoundError for a while."""
+    taken = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split('.')[0] in packages}
+    sys.modules.update(dict.fromkeys(packages))
+    try:
+        yield
+    finally:
+        for package in packages:
+            del sys.modules[package]
+        sys.modules.update(taken)
 
 
 def register_host_parts() -> None:
@@ -68,7 +95,7 @@ def register_host_parts() -> None:
                     registry.register_module(name=name, module=_stub(name, part.host, error))
 
 
-def _stub(name: str, host: str, error: BaseException) -> type:
+def _stub(name: str, host: str, error: Exception) -> type:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         raise ImportError(f'{name!r} needs {host}, which could not be imported. The original error was '
                           f'{type(error).__name__}: {error}') from error

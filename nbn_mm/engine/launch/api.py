@@ -1,0 +1,89 @@
+"""Train and test from a config file: the calls behind tools/train.py and tools/test.py."""
+import os
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator
+
+import mmengine
+import torch.distributed as torch_dist
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.evaluator import DumpResults
+from mmengine.registry import METRICS, RUNNERS
+from mmengine.runner import Runner
+
+from .configure import configure_test, configure_train, load_config
+from .distributed import check_gpus, count_processes, divide_global_batch, open_gloo_group
+
+
+def _build_runner(cfg: Config) -> Runner:
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+@contextmanager
+def _process_group(cfg: Config) -> Iterator[None]:
+    """Without an accelerator, a gloo group around several processes."""
+    opened = open_gloo_group(cfg, cfg.launcher)
+    yield
+    if opened:
+        torch_dist.destroy_process_group()
+
+
+def train(config: str, **options: Any) -> Runner:
+    """Train as ``tools/train.py`` does.
+
+    Args:
+        config (str): Path of the config.
+        **options: The options of the host named by the config's ``default_scope``, by name: ``work_dir``,
+            ``resume='auto'`` or a path, ``amp``, ``auto_scale_lr``, ``cfg_options`` (dict), ``launcher``; mmpretrain
+            also ``no_validate``, ``no_pin_memory``, ``no_persistent_workers``.
+
+    Returns:
+        Runner: After training.
+
+    Raises:
+        LaunchError: If the run cannot start as asked; before the Runner is made.
+    """
+    os.environ.setdefault('LOCAL_RANK', '0')
+    cfg = load_config('train', config, options)
+    processes = count_processes(cfg.launcher)
+    check_gpus(cfg.launcher)
+    lines = [configure_train(cfg, options), divide_global_batch(cfg, processes)]
+    with _process_group(cfg):
+        runner = _build_runner(cfg)
+        for line in filter(None, lines):
+            runner.logger.info(line)
+        runner.train()
+    return runner
+
+
+def test(config: str, checkpoint: str, **options: Any) -> Dict[str, float]:
+    """Test as ``tools/test.py`` does.
+
+    Args:
+        config (str): Path of the config.
+        checkpoint (str): Path or address of the checkpoint.
+        **options: The options of the host named by the config's ``default_scope``, by name: ``work_dir``, ``out``,
+            ``show``, ``show_dir``, ``wait_time``, ``tta``, ``cfg_options`` (dict), ``launcher``; mmpretrain also
+            ``out_item`` (``'metrics'`` or ``'pred'``), ``amp``, ``interval``, ``no_pin_memory``.
+
+    Returns:
+        dict: The metrics.
+
+    Raises:
+        LaunchError: If the run cannot start as asked; before the Runner is made.
+    """
+    os.environ.setdefault('LOCAL_RANK', '0')
+    cfg = load_config('test', config, options)
+    count_processes(cfg.launcher)
+    check_gpus(cfg.launcher)
+    configure_test(cfg, checkpoint, options)
+    out, item = options.get('out'), options.get('out_item')
+    with _process_group(cfg):
+        runner = _build_runner(cfg)
+        if out is not None and item != 'metrics':
+            dump = METRICS.get('mmdet.DumpDetResults') if cfg.default_scope == 'mmdet' else DumpResults
+            runner.test_evaluator.metrics.append(dump(out_file_path=out))
+        metrics = runner.test()
+        if out is not None and item == 'metrics' and is_main_process():
+            mmengine.dump(metrics, out)
+    return metrics

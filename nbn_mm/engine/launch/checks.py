@@ -1,0 +1,93 @@
+"""Checks of a config that end in one clear error before anything is built."""
+import os.path as osp
+from typing import Any, Iterator
+
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from .errors import LaunchError
+
+NBN_TYPES = ('NBN', 'NBNBackbone')
+
+
+def check_file(path: str, what: str) -> None:
+    """Raise an error when a local file is missing; addresses such as ``https://…`` or ``torchvision://…`` pass.
+
+    Args:
+        path (str): Path or address.
+        what (str): What it is, and the option or config field that names it.
+
+    Raises:
+        LaunchError: If the path is no file.
+    """
+    if '://' in str(path):
+        return
+    if not osp.isfile(osp.expanduser(path)):
+        reason = 'is a directory' if osp.isdir(osp.expanduser(path)) else 'does not exist'
+        raise LaunchError(f'{what} {path!r} {reason}.')
+
+
+def _types(node: Any) -> Iterator[str]:
+    """Every ``type`` in nested dicts and lists, without its scope."""
+    if isinstance(node, dict):
+        kind = node.get('type')
+        if kind is not None:
+            yield kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
+        for value in node.values():
+            yield from _types(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _types(value)
+
+
+def check_sync_bn(cfg: Config, launcher: str) -> None:
+    """Refuse ``sync_bn`` beside NBN, which the conversion would turn into BN, and on a CPU, where it has no kernel.
+
+    Raises:
+        LaunchError: If the config holds ``sync_bn`` and NBN, or ``sync_bn`` for several processes on a CPU.
+    """
+    sync_bn = cfg.get('sync_bn')
+    if sync_bn is None:
+        return
+    found = sorted(set(_types(cfg.get('model'))) & set(NBN_TYPES))
+    if found:
+        raise LaunchError(f'sync_bn={sync_bn!r} converts BN layers and knows nothing of NBN, but the model holds '
+                          f'{found}. Remove sync_bn and write nbn=dict(sync=True) in the backbone (or sync=True in '
+                          "norm_cfg=dict(type='NBN')): statistics over all ranks, for NBN and for the backbone's BN.")
+    if launcher != 'none' and get_device() == 'cpu':
+        raise LaunchError(f"sync_bn={sync_bn!r} has no CPU kernel. Use norm_cfg=dict(type='AllReduceBN'), which runs "
+                          'over gloo, or remove sync_bn.')
+
+
+def check_optim_wrapper(cfg: Config, amp: bool) -> None:
+    """Check that mixed-precision training can run here.
+
+    Args:
+        cfg (Config): The config of the run.
+        amp (bool): Whether ``--amp`` was given.
+
+    Raises:
+        LaunchError: If the config has no ``optim_wrapper`` of mmengine's two kinds for ``--amp``, or AMP is asked for
+            on a machine without an accelerator.
+    """
+    kind = next(_types({'type': (cfg.get('optim_wrapper') or {}).get('type', 'OptimWrapper')}))
+    if amp and cfg.get('optim_wrapper') is None:
+        raise LaunchError('--amp needs an optim_wrapper in the config.')
+    if amp and kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise LaunchError(f'--amp would replace optim_wrapper.type={kind!r} by AmpOptimWrapper: leave out --amp, or set '
+                          "optim_wrapper.type='OptimWrapper'.")
+    if (amp or kind == 'AmpOptimWrapper') and get_device() == 'cpu':
+        asked = '--amp' if amp else "optim_wrapper.type='AmpOptimWrapper'"
+        raise LaunchError(f"{asked} needs a GPU: mmengine's AmpOptimWrapper scales the loss on accelerators only, and "
+                          "none is visible. Train in float32 on the CPU (optim_wrapper.type='OptimWrapper').")
+
+
+def check_auto_scale_lr(cfg: Config) -> None:
+    """Raise an error when the config does not say for which batch its learning rate was chosen.
+
+    Raises:
+        LaunchError: If ``auto_scale_lr.base_batch_size`` is missing.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise LaunchError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) in the config: the total batch '
+                          'for which its learning rate was chosen.')

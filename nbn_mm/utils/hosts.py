@@ -30,7 +30,10 @@ class HostPart:
     names: Dict[str, Tuple[str, ...]] = field(default_factory=dict)
 
 
-HOST_PARTS: Tuple[HostPart, ...] = ()
+HOST_PARTS: Tuple[HostPart, ...] = (
+    HostPart('mmpretrain', 'nbn_mm.datasets.cifar_lt', dict(DATASETS=('CIFAR10LT', 'CIFAR100LT'))),
+    HostPart('mmpretrain', 'nbn_mm.datasets.digits_lt', dict(DATASETS=('DigitsLT', ))),
+)
 
 _errors: Dict[str, Optional[Exception]] = {}
 
@@ -60,7 +63,7 @@ def host_error(host: str) -> Optional[Exception]:
 def _import_host(host: str) -> Optional[Exception]:
     try:
         check_host(host, importlib.import_module(host))
-        for room in ('registry', 'models', 'datasets'):
+        for room in ('registry', 'models'):
             importlib.import_module(f'{host}.{room}')
     # A broken host fails in many ways: ImportError, RuntimeError of a compiled op, AssertionError of a version check.
     except Exception as error:

@@ -1,1 +1,12 @@
 """Host-neutral layers: norms, logit rectification, predictors."""
+from .all_reduce_bn import AllReduceBN
+from .logit_rectification import LogitRectification
+from .nbn import NBN, effective_vector
+from .nbn_options import NBNOptions
+from .rectified_predictor import RectifiedPredictor
+from .sync_stats import global_moments, sync_batch_norm, sync_world_size
+
+__all__ = [
+    'AllReduceBN', 'LogitRectification', 'NBN', 'NBNOptions', 'RectifiedPredictor', 'effective_vector', 'global_moments',
+    'sync_batch_norm', 'sync_world_size'
+]

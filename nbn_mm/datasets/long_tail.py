@@ -134,7 +134,8 @@ def long_tail_indices(labels: Sequence[int],
                       imbalance_factor: float,
                       kind: str,
                       subset: Union[str, int],
-                      name: str) -> np.ndarray:
+                      name: str,
+                      pool: Optional[Sequence[int]] = None) -> np.ndarray:
     """Make a data set long-tailed and log its size and hash.
 
     Args:
@@ -144,15 +145,18 @@ def long_tail_indices(labels: Sequence[int],
         kind (str): See :func:`long_tail_counts`.
         subset (str | int): See :func:`select_subset`.
         name (str): Name of the data set for the log.
+        pool (Sequence[int], optional): The indices to choose from. Defaults to all.
 
     Returns:
         np.ndarray: Indices into ``labels``, class by class, int64.
     """
-    sizes = np.bincount(np.asarray(labels), minlength=len(classes)).tolist()
+    pool = np.arange(len(labels)) if pool is None else np.asarray(pool)
+    candidates = np.asarray(labels)[pool]
+    sizes = np.bincount(candidates, minlength=len(classes)).tolist()
     counts = long_tail_counts(sizes, len(classes), imbalance_factor, kind)
-    indices = select_subset(labels, counts, subset, classes)
+    indices = pool[select_subset(candidates, counts, subset, classes)]
     print_log(
-        f'{name}: {len(indices)} of {len(labels)} images, imbalance_factor={imbalance_factor} ({kind}), '
+        f'{name}: {len(indices)} of {len(pool)} images, imbalance_factor={imbalance_factor} ({kind}), '
         f'subset={subset!r}, classes of {counts.max()} … {counts.min()} images, '
         f'hash {subset_hash(indices, labels)}',
         logger='current')

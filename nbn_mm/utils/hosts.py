@@ -31,6 +31,7 @@ class HostPart:
 
 
 HOST_PARTS: Tuple[HostPart, ...] = (
+    HostPart('mmpretrain', 'nbn_mm.models.heads', dict(MODELS=('LongTailClsHead', ))),
     HostPart('mmpretrain', 'nbn_mm.datasets.cifar_lt', dict(DATASETS=('CIFAR10LT', 'CIFAR100LT'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.digits_lt', dict(DATASETS=('DigitsLT', ))),
 )

@@ -68,7 +68,6 @@ class NBNOwner(MagnitudeHolder):
                              'with another sharing. Set nbn.share, nbn.separate_bias_magnitude and the placement (nbn.placement '
                              'or nbn.pattern) of the backbone as in its training.')
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
-        # Held back until the children, if any, have been loaded is not needed: a magnitude that is there is only copied.
         self.finish_loading(state_dict, prefix, layers)
 
     def extra_repr(self) -> str:

@@ -3,10 +3,10 @@ from .all_reduce_bn import AllReduceBN
 from .logit_rectification import LogitRectification
 from .nbn import NBN, effective_vector
 from .nbn_options import NBNOptions
-from .rectified_predictor import RectifiedPredictor
+from .rectified_predictor import RectifiedPredictor, build_linear_predictor
 from .sync_stats import global_moments, sync_batch_norm, sync_world_size
 
 __all__ = [
-    'AllReduceBN', 'LogitRectification', 'NBN', 'NBNOptions', 'RectifiedPredictor', 'effective_vector', 'global_moments',
-    'sync_batch_norm', 'sync_world_size'
+    'AllReduceBN', 'LogitRectification', 'NBN', 'NBNOptions', 'RectifiedPredictor', 'build_linear_predictor',
+    'effective_vector', 'global_moments', 'sync_batch_norm', 'sync_world_size'
 ]

@@ -1,0 +1,234 @@
+"""Balanced Softmax.
+
+Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, arXiv:2007.10740: the softmax of the
+logits plus the logarithm of the class counts, in training only.
+"""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ...datasets.class_counts import ClassCounts, parse_class_counts
+
+HOOK_LINE = "default_hooks = dict(class_counts=dict(type='ClassCountsHook'))"
+REDUCTIONS = ('none', 'mean', 'sum')
+
+
+def log_class_prior(class_counts: Tensor | Sequence[float]) -> Tensor:
+    """Logarithm of each class's share of the training set, -inf for a class without images.
+
+    Args:
+        class_counts (Tensor | Sequence[float]): Training images per class, shape ``(C, )``.
+
+    Returns:
+        Tensor: Shape ``(C, )``, float64.
+    """
+    counts = torch.as_tensor(class_counts).double()
+    return counts.log() - counts.sum().log()
+
+
+def _check_target(target: Tensor, log_prior: Tensor, names: Sequence[str] | None, ignore_index: int) -> None:
+    num_classes = len(log_prior)
+    empty = torch.isneginf(log_prior)
+    if target.is_floating_point():
+        hit = (target > 0).any(0) & empty
+    else:
+        valid = target[target != ignore_index]
+        outside = (valid < 0) | (valid >= num_classes)
+        if outside.any():
+            raise ValueError(f'label {int(valid[outside][0])} is outside of the {num_classes} classes '
+                             f'(0 … {num_classes - 1}). Check the labels of train_dataloader.dataset and '
+                             '`head.num_classes`.')
+        hit = torch.zeros_like(empty)
+        hit[valid.long()] = True
+        hit &= empty
+    if hit.any():
+        index = int(hit.nonzero()[0])
+        name = index if names is None else f'{index} ({names[index]})'
+        raise ValueError(f'a target has class {name}, whose class count is 0: balanced softmax gives it the '
+                         'probability 0. The class counts are not those of this training set; check `class_counts`.')
+
+
+def _check_shapes(logits: Tensor, target: Tensor, num_counts: int) -> None:
+    if logits.dim() != 2:
+        raise ValueError(f'balanced softmax expects logits (N, C), got shape {tuple(logits.shape)}.')
+    if logits.size(1) != num_counts:
+        raise ValueError(f'balanced softmax got {logits.size(1)} logits, but class counts of {num_counts} classes. '
+                         'Change `head.num_classes` or `class_counts`.')
+    expected = tuple(logits.shape) if target.is_floating_point() else (len(logits), )
+    if tuple(target.shape) != expected:
+        raise ValueError(f'balanced softmax of logits {tuple(logits.shape)} expects labels {(len(logits), )} of an '
+                         f'integer dtype or soft labels {tuple(logits.shape)} of a floating one, got shape '
+                         f'{tuple(target.shape)} of {target.dtype}.')
+
+
+def balanced_softmax_loss(logits: Tensor,
+                          target: Tensor,
+                          class_counts: Tensor | Sequence[float],
+                          weight: Tensor | None = None,
+                          reduction: str = 'mean',
+                          avg_factor: float | None = None,
+                          ignore_index: int = -100,
+                          log_prior: Tensor | None = None,
+                          check_target: bool = True,
+                          class_names: Sequence[str] | None = None) -> Tensor:
+    r"""Cross entropy of :math:`z_j + \log n_j`, in at least float32.
+
+    A class of count 0 is left out of the denominator.
+
+    Args:
+        logits (Tensor): Shape ``(N, C)``.
+        target (Tensor): Labels ``(N, )`` of an integer dtype, or soft labels ``(N, C)`` of a floating one.
+        class_counts (Tensor | Sequence[float]): Training images per class, shape ``(C, )``.
+        weight (Tensor, optional): Weight of each row, shape ``(N, )``.
+        reduction (str): ``'none'``, ``'mean'`` or ``'sum'``. ``'mean'`` divides by the rows that are not ignored.
+        avg_factor (float, optional): Divisor of ``'mean'`` instead of the number of rows.
+        ignore_index (int): Label of rows that count nothing. Defaults to -100.
+        log_prior (Tensor, optional): :func:`log_class_prior` of ``class_counts``, if it is at hand.
+        check_target (bool): Whether to look for labels out of range or of a class of count 0 (waits for an
+            accelerator).
+        class_names (Sequence[str], optional): For the error messages.
+
+    Returns:
+        Tensor: A scalar, or ``(N, )`` without reduction; float32, or float64 for float64 logits.
+
+    Raises:
+        ValueError: If shapes, labels, counts or the reduction don't fit.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f'balanced softmax: reduction={reduction!r} must be one of {REDUCTIONS}.')
+    if avg_factor is not None and reduction == 'sum':
+        raise ValueError("balanced softmax: avg_factor does not go with reduction='sum'.")
+    log_prior = log_class_prior(class_counts) if log_prior is None else log_prior
+    _check_shapes(logits, target, len(log_prior))
+    if check_target:
+        _check_target(target, log_prior.to(target.device), class_names, ignore_index)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    with torch.autocast(logits.device.type, enabled=False):
+        log_prior = log_prior.to(device=logits.device, dtype=dtype)
+        log_prob = F.log_softmax(logits.to(dtype) + log_prior, dim=1)
+        if target.is_floating_point():
+            # 0 * -inf would be NaN where a class has no images
+            loss = -(target.to(dtype) * log_prob.masked_fill(torch.isneginf(log_prior), 0.0)).sum(1)
+            rows = max(len(loss), 1)
+        else:
+            loss = F.nll_loss(log_prob, target.long(), ignore_index=ignore_index, reduction='none')
+            rows = (target != ignore_index).sum().clamp(min=1)
+        if weight is not None:
+            loss = loss * weight.to(dtype)
+        if reduction == 'none':
+            return loss
+        if reduction == 'sum':
+            return loss.sum()
+        return loss.sum() / (rows if avg_factor is None else avg_factor)
+
+
+@MODELS.register_module()
+class BalancedSoftmaxLoss(nn.Module):
+    """Balanced Softmax on the class counts that ``ClassCountsHook`` hands over.
+
+    The counts are no part of the state dict, and no buffer either: mmengine's averaged models pair the buffers of two
+    copies by their order, so a model must not gain one after it was copied.
+
+    Args:
+        class_counts (list[int] | str, optional): Training images per class, or a JSON file with them; used instead of
+            those of the hook.
+        zero_count (str): What to do with classes without training images: ``'error'``, or ``'ignore'`` to leave them
+            out of the denominator. Defaults to ``'error'``.
+        ignore_index (int): Label of rows that count nothing. Defaults to -100.
+        reduction (str): ``'none'``, ``'mean'`` or ``'sum'``. Defaults to ``'mean'``.
+        loss_weight (float): Factor. Defaults to 1.0.
+
+    Raises:
+        ValueError: If an option is unknown, or a class has no images.
+    """
+    # On CPU the labels of every batch are checked; elsewhere that waits for the device, so those of the first batches.
+    CHECKED_BATCHES = 10
+    # Needs no counts at test, where there is no loss.
+    class_counts_at_test = False
+
+    def __init__(self,
+                 class_counts: Sequence[int] | str | None = None,
+                 zero_count: str = 'error',
+                 ignore_index: int = -100,
+                 reduction: str = 'mean',
+                 loss_weight: float = 1.0) -> None:
+        super().__init__()
+        if zero_count not in ('error', 'ignore'):
+            raise ValueError(f"BalancedSoftmaxLoss: zero_count={zero_count!r} must be 'error' or 'ignore'.")
+        if reduction not in REDUCTIONS:
+            raise ValueError(f'BalancedSoftmaxLoss: reduction={reduction!r} must be one of {REDUCTIONS}.')
+        self.zero_count = zero_count
+        self.ignore_index = ignore_index
+        self.reduction = reduction
+        self.loss_weight = loss_weight
+        self.class_counts: ClassCounts | None = None
+        self._log_prior: Tensor | None = None
+        self._batches = 0
+        self._overridden = class_counts is not None
+        if self._overridden:
+            self._set(parse_class_counts(class_counts, field='`class_counts` of BalancedSoftmaxLoss'))
+
+    def set_class_counts(self, record: ClassCounts) -> None:
+        """Take the counts of the training set, unless the option ``class_counts`` was given.
+
+        Args:
+            record (ClassCounts): The record of the training set.
+
+        Raises:
+            ValueError: If a class has no images (see ``zero_count``), or the option has another number of classes.
+        """
+        if not self._overridden:
+            self._set(record)
+        elif self.class_counts.num_classes != record.num_classes:
+            raise ValueError(f'`class_counts` of BalancedSoftmaxLoss holds {self.class_counts.num_classes} classes, '
+                             f'but the training set has {record.num_classes}.')
+
+    def _set(self, record: ClassCounts) -> None:
+        empty = [record.classes[index] for index in record.zero_classes]
+        if empty and (self.zero_count == 'error' or len(empty) == record.num_classes):
+            raise ValueError(f'BalancedSoftmaxLoss: no training images for {len(empty)} of {record.num_classes} '
+                             f"classes: {', '.join(empty[:10])}{', …' if len(empty) > 10 else ''}. Their logarithm is "
+                             "not finite; zero_count='ignore' in the loss leaves them out of the denominator.")
+        self.class_counts = record
+        self._log_prior = log_class_prior(record.images)
+
+    def forward(self,
+                cls_score: Tensor,
+                label: Tensor,
+                weight: Tensor | None = None,
+                avg_factor: float | None = None,
+                reduction_override: str | None = None) -> Tensor:
+        """The loss; arguments as in mmpretrain's losses.
+
+        Args:
+            cls_score (Tensor): Logits, shape ``(N, C)``.
+            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
+            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
+            avg_factor (float, optional): Divisor of ``'mean'``.
+            reduction_override (str, optional): Instead of ``reduction``.
+
+        Returns:
+            Tensor: A scalar, or ``(N, )`` without reduction.
+
+        Raises:
+            RuntimeError: If there are no class counts.
+            ValueError: See :func:`balanced_softmax_loss`.
+        """
+        if self._log_prior is None:
+            raise RuntimeError('BalancedSoftmaxLoss has no class counts. Add the hook that takes them from the '
+                               f'training set to the config, `{HOOK_LINE}`, or give `class_counts` to the loss.')
+        if self._log_prior.device != cls_score.device:
+            self._log_prior = self._log_prior.to(cls_score.device)
+        check = cls_score.device.type == 'cpu' or self._batches < self.CHECKED_BATCHES
+        if check and cls_score.device.type != 'cpu':
+            self._batches += 1
+        return self.loss_weight * balanced_softmax_loss(
+            cls_score, label, self.class_counts.images, weight, reduction_override or self.reduction, avg_factor,
+            self.ignore_index, self._log_prior, check and not torch.compiler.is_compiling(), self.class_counts.classes)
+
+    def extra_repr(self) -> str:
+        """Options for ``print``."""
+        return f'zero_count={self.zero_count!r}, ignore_index={self.ignore_index}, loss_weight={self.loss_weight}'

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Makes .venv (or uses a fitting active environment), then runs the tests and prints each skip with its reason.
+#   bash tools/run_tests.sh [options of pytest]
+# Settings by environment variables: see tools/setup/common.sh and docs/install.md.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup/common.sh"
+prepare tests
+exec "$PY" -m pytest -ra "$@"

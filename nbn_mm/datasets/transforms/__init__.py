@@ -1,1 +1,10 @@
-"""Augmentations with the operations of Pillow that the long-tail recipes used."""
+"""Augmentations of the CIFAR recipes."""
+from .auto_augment import CIFARAutoAugment
+from .cutout import CIFARCutout
+from .image_operations import OPERATIONS, apply_operation
+from .policies import CIFAR10_POLICY, MAGNITUDES, SIGNED, magnitude_of
+
+__all__ = [
+    'CIFAR10_POLICY', 'CIFARAutoAugment', 'CIFARCutout', 'MAGNITUDES', 'OPERATIONS', 'SIGNED', 'apply_operation',
+    'magnitude_of'
+]

@@ -13,6 +13,8 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
+from ...models.layers.magnitude import MagnitudeHolder
+
 _OWNER_MAGNITUDE = re.compile(r'(^|\.)nbn\.(bias_)?magnitude(s\..+)?$')
 _LAYER_MAGNITUDE = re.compile(r'^(.+)\.(bias_)?magnitude$')
 _HARMLESS = (r'num_batches_tracked$', r'^data_preprocessor\.')
@@ -151,12 +153,10 @@ class CheckpointGuardHook(Hook):
         """Refuse an NBN model on a checkpoint without magnitude, and forget what a pretrained start explains."""
         if not own or not set(own) <= set(difference.missing):
             return
-        starts = {getattr(module, 'init_magnitude', None) for module in model.modules()} - {None}
-        if resume or starts != {'pretrained'}:
+        holders = [module for module in model.modules() if isinstance(module, MagnitudeHolder)]
+        if resume or not all(module.options.starts_as_loaded for module in holders if module.magnitudes_by_key()):
             raise RuntimeError(f'The model has the NBN magnitude {own[0]!r}, but the checkpoint holds none: it is a BN '
                                f'(or folded) checkpoint, and NBN would rescale its weights ({where}). Use the config '
                                "with BN, or train from it with load_from; with nbn=dict(init_magnitude='pretrained') "
                                'the untrained network equals the loaded one and can be tested.')
-        explained = set(own)
-        difference.missing[:] = [key for key in difference.missing
-                                 if key not in explained and not key.endswith(('.weight_gain', '.bias_gain'))]
+        difference.missing[:] = [key for key in difference.missing if key not in own]

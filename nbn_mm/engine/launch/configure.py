@@ -4,6 +4,7 @@
 """
 import os
 import os.path as osp
+import re
 from copy import deepcopy
 from typing import Any, Dict, Optional
 
@@ -99,13 +100,18 @@ def _set_resume(cfg: Config, resume: Optional[str]) -> Optional[str]:
         # a first start with --resume still loads the weights that the config names
         cfg.resume = False
         return f'--resume: {cfg.work_dir} holds no {LAST}; training starts from the beginning, load_from={cfg.get("load_from")}'
-    moved = osp.join(cfg.work_dir, osp.basename(latest))
+    saved = sorted(filter(re.compile(r'(epoch|iter)_\d+\.pth$').fullmatch, os.listdir(cfg.work_dir)),
+                   key=lambda name: osp.getmtime(osp.join(cfg.work_dir, name)))
+    note = ''
+    if not latest and saved:
+        # killed while LAST was written, which mmengine does after the checkpoint itself is complete
+        note, latest = f'{LAST} is empty; ', osp.join(cfg.work_dir, saved[-1])
+    moved = osp.join(cfg.work_dir, osp.basename(latest))  # of a work dir that was moved
     if not osp.isfile(latest) and not osp.isfile(moved):
-        others = sorted(name for name in os.listdir(cfg.work_dir) if name.endswith('.pth'))
         raise LaunchError(f'--resume: {osp.join(cfg.work_dir, LAST)} names {latest!r}, which does not exist. Checkpoints in '
-                          f'{cfg.work_dir}: {others}. Choose one with --resume PATH.')
+                          f'{cfg.work_dir}, oldest first: {saved}. Choose one with --resume PATH.')
     cfg.resume, cfg.load_from = True, latest if osp.isfile(latest) else moved
-    return f'--resume: continuing from {cfg.load_from}'
+    return f'--resume: {note}continuing from {cfg.load_from}'
 
 
 def _set_dataloaders(cfg: Config, options: Dict[str, Any], names: tuple, **defaults: Any) -> None:
@@ -191,7 +197,7 @@ def _use_tta(cfg: Config) -> None:
     mmpretrain = cfg.default_scope == 'mmpretrain'
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA') if mmpretrain else dict(
-            type='mmdet.DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+            type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
     if 'tta_pipeline' not in cfg:
         last = deepcopy(dataset.pipeline[-1])
         if not mmpretrain:  # merging needs to know what was flipped

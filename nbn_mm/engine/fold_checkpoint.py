@@ -1,0 +1,61 @@
+"""Folding a checkpoint file: the library call behind ``tools/model_converters/fold_nbn.py``."""
+import re
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner.checkpoint import _load_checkpoint
+
+from nbn_mm.models.placement import FoldReport, fold, fold_model_config
+
+
+def fold_checkpoint(config: str, checkpoint: str, out: str) -> FoldReport:
+    """Fold a trained checkpoint and write it with the config of the plain network.
+
+    With an ``EMAHook`` the checkpoint's ``state_dict`` already is the averaged one, so that is what is folded.
+
+    Args:
+        config (str): Config of the trained network.
+        checkpoint (str): Checkpoint to fold.
+        out (str): File to write: ``state_dict`` of the plain network and the ``meta`` of the checkpoint (so that the class
+            counts stay with it). The plain model's config goes beside it, with the ending ``.py``.
+
+    Returns:
+        FoldReport: What was folded and what still needs this package.
+
+    Raises:
+        ValueError: If ``out`` does not end in .pth or is the input, or if the checkpoint is not one of the config's model.
+    """
+    target = Path(out)
+    if target.suffix != '.pth':
+        raise ValueError(f'out={out!r} must end in .pth; the config is written beside it with the ending .py.')
+    if target.resolve() == Path(checkpoint).resolve():
+        raise ValueError(f'out={out!r} is the checkpoint itself; give another name.')
+    cfg = Config.fromfile(config)
+    loaded = _load_checkpoint(checkpoint, map_location='cpu')
+    model = _build(cfg)
+    state = loaded.get('state_dict', loaded)
+    try:
+        model.load_state_dict({re.sub(r'^module\.', '', key): value for key, value in state.items()})
+    except RuntimeError as error:
+        raise ValueError(f'checkpoint={checkpoint!r} is not one of the model in config={config!r}: {error}') from error
+    folded, report = fold(model)
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(meta=loaded.get('meta', {}), state_dict=folded.state_dict()), target)
+    plain = dict(default_scope=cfg.get('default_scope'), model=fold_model_config(cfg.model.to_dict()))
+    if 'data_preprocessor' in cfg:
+        plain['data_preprocessor'] = cfg.data_preprocessor.to_dict()
+    if report.remaining:
+        plain['custom_imports'] = dict(imports=['nbn_mm'])
+    Config(plain).dump(target.with_suffix('.py'))
+    return report
+
+
+def _build(cfg: Config) -> torch.nn.Module:
+    model_cfg = cfg.model.copy()
+    if cfg.get('data_preprocessor') is not None:
+        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        return MODELS.build(model_cfg)

@@ -1,0 +1,227 @@
+"""Folded networks equal the trained ones, load where they should, and say where they cannot."""
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from nbn_mm.models.layers import NBN, AllReduceBN, LogitRectification
+from nbn_mm.models.placement import fold, fold_classifier, fold_model_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def classifier_config(nbn, norm_cfg=None, predictor=None, **backbone):
+    return dict(
+        type='ImageClassifier',
+        backbone=dict(type='NBNBackbone', base='ResNet', depth=18, nbn=nbn, norm_cfg=norm_cfg or dict(type='BN'), **backbone),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LongTailClsHead', num_classes=7, in_channels=512,
+                  predictor=predictor or dict(type='RectifiedPredictor', base='Linear'),
+                  loss=dict(type='BalancedSoftmaxLoss', class_counts=[7, 6, 5, 4, 3, 2, 1])))
+
+
+def build(cfg, scope='mmpretrain'):
+    pytest.importorskip(scope, reason=f'{scope} is not installed')
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build(cfg)
+    model.init_weights()
+    return disturb(model)
+
+
+def disturb(model):
+    """Move every parameter and statistic away from its start, as training does."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if tensor.is_floating_point() and tensor.numel():
+                noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
+                if name.endswith(('running_var', 'magnitude')):
+                    tensor.mul_(0.5 + noise)
+                elif 'running_mean' in name or tensor.dim() < 2:
+                    tensor.add_(0.2 * noise - 0.1)
+    return model.eval()
+
+
+def image(n=2, size=64):
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize('nbn', [
+    dict(), dict(placement='C', share='none'), dict(share='block', separate_bias_magnitude=True),
+    dict(init_magnitude='pretrained'), dict(zero_bias='smooth'), dict(zero_bias='random', placement='A'), dict(sync=True)],
+    ids=str)
+def test_norms_fold_bit_equal(nbn):
+    model = build(classifier_config(nbn))
+    folded, report = fold(model)
+    x = image()
+    with torch.no_grad():
+        assert torch.equal(model.extract_feat(x)[0], folded.extract_feat(x)[0])
+    assert report.norms and not report.remaining
+    assert not [m for m in folded.modules() if isinstance(m, (NBN, AllReduceBN, LogitRectification))]
+    assert not [k for k in folded.state_dict() if 'magnitude' in k or 'gain' in k or 'rectification' in k]
+    assert any(isinstance(m, NBN) for m in model.modules()), 'the original must stay as it was'
+
+
+def test_norms_from_norm_cfg_fold_bit_equal():
+    cfg = classifier_config(dict(), norm_cfg=dict(type='NBN', zero_bias='random'))
+    cfg['backbone'].pop('nbn')
+    cfg['backbone'].update(type=cfg['backbone'].pop('base'))
+    model = build(cfg)
+    folded, report = fold(model)
+    assert len(report.norms) == 20
+    with torch.no_grad():
+        assert torch.equal(model.extract_feat(image())[0], folded.extract_feat(image())[0])
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_whole_network_within_rounding(dtype, tolerance):
+    model = build(classifier_config(dict())).to(dtype)
+    folded, report = fold(model)
+    assert report.classifiers == ['head.fc']
+    x = image().to(dtype)
+    with torch.no_grad():
+        ours, plain = model(x), folded(x)
+    assert ours.dtype == plain.dtype == dtype
+    assert (ours - plain).norm() <= tolerance * ours.norm()
+
+
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('unrectified', [0, 2])
+def test_classifier_against_the_formula(bias, unrectified):
+    head = disturb(MODELS.build(dict(type='RectifiedPredictor', base='Linear', in_features=5, out_features=6, bias=bias,
+                                     rectification=dict(unrectified=unrectified)))).double()
+    x = torch.randn(8, 5, dtype=torch.float64)
+    lr = head.logit_rectification
+    raw = torch.stack([torch.stack([sum(w * v for w, v in zip(row, sample)) for row in head.weight]) for sample in x])
+    raw = raw + (head.bias if bias else 0)
+    expected = raw.clone()
+    for c in range(6 - unrectified):
+        expected[:, c] = (raw[:, c] - lr.running_mean[c]) / (lr.running_var[c] + lr.eps).sqrt()
+    plain = fold_classifier(head)
+    assert type(plain) is nn.Linear
+    assert torch.allclose(plain(x), expected, rtol=0, atol=1e-12)
+    assert torch.allclose(head(x), expected, rtol=0, atol=1e-12)
+
+
+def test_normalised_classifier_stays_and_is_named():
+    pytest.importorskip('mmdet', reason='mmdet is not installed')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        head = MODELS.build(dict(type='RectifiedPredictor', base='NormedLinear', in_features=4, out_features=3))
+    model = disturb(nn.Sequential(nn.Linear(4, 4), head))
+    folded, report = fold(model)
+    assert list(report.remaining) == ['1'] and 'NormedLinear' in report.remaining['1']
+    assert 'still needs nbn_mm' in str(report)
+    x = torch.randn(5, 4)
+    assert torch.equal(folded(x), model(x))
+
+
+def test_own_backbone_is_named():
+    cfg = classifier_config(dict())
+    cfg['backbone'] = dict(type='NBNBackbone', base='CIFARResNet', depth=8)
+    cfg['head']['in_channels'] = 64
+    folded, report = fold(build(cfg))
+    assert 'backbone' in report.remaining and 'CIFARResNet' in report.remaining['backbone']
+    assert not any(name.startswith('head') for name in report.remaining)
+
+
+def test_nothing_to_fold():
+    with pytest.raises(ValueError, match='Sequential holds no NBN'):
+        fold(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_config_of_the_folded_network():
+    cfg = classifier_config(dict(share='block'), norm_cfg=dict(type='NBN', requires_grad=False, zero_bias='random'))
+    plain = fold_model_config(cfg)
+    assert plain['backbone'] == dict(type='ResNet', depth=18, norm_cfg=dict(type='BN', requires_grad=False))
+    assert plain['head'] == dict(type='LinearClsHead', num_classes=7, in_channels=512, loss=dict(type='CrossEntropyLoss'))
+    normed = dict(type='RectifiedPredictor', base='NormedLinear', rectification=dict(unrectified=2))
+    assert fold_model_config(normed) == normed
+    assert cfg['backbone']['type'] == 'NBNBackbone', 'the input must stay as it was'
+
+
+STOCK = '''
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == 'nbn_mm':
+            raise ImportError('this process must not use nbn_mm')
+sys.meta_path.insert(0, Refuse())
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+config, checkpoint, sample = sys.argv[1:]
+cfg = Config.fromfile(config)
+init_default_scope(cfg.default_scope)
+from mmengine.registry import MODELS
+model = MODELS.build(cfg.model).eval()
+model.load_state_dict(torch.load(checkpoint, weights_only=True)['state_dict'], strict=True)
+sample = torch.load(sample)
+with torch.no_grad():
+    feats, scores = model.extract_feat(sample['x'])[-1], model(sample['x'])
+assert torch.equal(feats, sample['feats']), 'features differ'
+print((scores - sample['scores']).norm().item() / sample['scores'].norm().item())
+'''
+
+
+def run_tool(*args):
+    return subprocess.run([sys.executable, str(ROOT / 'tools/model_converters/fold_nbn.py'), *map(str, args)],
+                          capture_output=True, text=True, cwd=ROOT)
+
+
+def write_run(folder, cfg, model):
+    config = folder / 'trained.py'
+    config.write_text(f"default_scope = 'mmpretrain'\ncustom_imports = dict(imports=['nbn_mm'])\nmodel = {cfg!r}\n")
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(class_counts=dict(images=[1, 2]))), folder / 'trained.pth')
+    return config, folder / 'trained.pth'
+
+
+def test_tool_and_the_stock_host(tmp_path):
+    """The folded host ResNet with a linear head loads strictly in mmpretrain, in a process without this package."""
+    cfg = classifier_config(dict(placement='paper'))
+    model = build(cfg)
+    config, checkpoint = write_run(tmp_path, cfg, model)
+    done = run_tool(config, checkpoint, tmp_path / 'out' / 'folded.pth')
+    assert done.returncode == 0, done.stderr
+    assert '3 norm layers became BN' in done.stdout
+    assert 'needs no part of nbn_mm' in done.stdout
+    assert torch.load(tmp_path / 'out/folded.pth', weights_only=True)['meta']['class_counts'] == dict(images=[1, 2])
+    x = image()
+    with torch.no_grad():
+        torch.save(dict(x=x, feats=model.extract_feat(x)[-1], scores=model(x)), tmp_path / 'sample.pth')
+    stock = subprocess.run([sys.executable, '-c', textwrap.dedent(STOCK), str(tmp_path / 'out/folded.py'),
+                            str(tmp_path / 'out/folded.pth'), str(tmp_path / 'sample.pth')],
+                           capture_output=True, text=True, cwd=tmp_path)
+    assert stock.returncode == 0, stock.stderr
+    assert json.loads(stock.stdout.strip().splitlines()[-1]) < 1e-5
+
+
+def test_tool_says_what_cannot_be(tmp_path):
+    cfg = classifier_config(dict())
+    cfg['backbone'] = dict(type='NBNBackbone', base='CIFARResNet', depth=8)
+    cfg['head']['in_channels'] = 64
+    config, checkpoint = write_run(tmp_path, cfg, build(cfg))
+    done = run_tool(config, checkpoint, tmp_path / 'folded.pth')
+    assert done.returncode == 0, done.stderr
+    assert 'still needs nbn_mm' in done.stdout and 'CIFARResNet' in done.stdout
+    assert 'nbn_mm' in (tmp_path / 'folded.py').read_text()
+
+
+def test_tool_refuses_a_checkpoint_of_another_model(tmp_path):
+    cfg = classifier_config(dict())
+    config, checkpoint = write_run(tmp_path, cfg, build(classifier_config(dict(share='block'))))
+    done = run_tool(config, checkpoint, tmp_path / 'folded.pth')
+    assert done.returncode != 0 and 'magnitude' in done.stderr and 'nbn.share' in done.stderr
+    wider = dict(cfg, head=dict(cfg['head'], num_classes=9, loss=dict(type='CrossEntropyLoss')))
+    (tmp_path / 'wider').mkdir()
+    done = run_tool(config, write_run(tmp_path / 'wider', wider, build(wider))[1], tmp_path / 'folded.pth')
+    assert done.returncode != 0 and 'is not one of the model' in done.stderr and 'head.fc.weight' in done.stderr
+    assert not (tmp_path / 'folded.pth').exists()
+    done = run_tool(config, checkpoint, checkpoint)
+    assert done.returncode != 0 and 'is the checkpoint itself' in done.stderr

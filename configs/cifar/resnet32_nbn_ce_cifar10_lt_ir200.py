@@ -1,0 +1,9 @@
+"""ResNet-32 with NBN and cross entropy on CIFAR-10-LT, imbalance factor 200.
+
+Train: ``python tools/train.py configs/cifar/resnet32_nbn_ce_cifar10_lt_ir200.py``
+
+Top-1: no published figure.
+"""
+_base_ = 'resnet32_nbn_ce_cifar10_lt.py'
+
+train_dataloader = dict(dataset=dict(imbalance_factor=200))

@@ -1,0 +1,9 @@
+"""ResNet-32 with NBN + LR and cross entropy on CIFAR-100-LT, imbalance factor 100.
+
+Train: ``python tools/train.py configs/cifar/resnet32_nbn_lr_ce_cifar100_lt.py``
+
+Top-1: no published figure.
+"""
+_base_ = 'resnet32_nbn_ce_cifar100_lt.py'
+
+model = dict(head=dict(predictor=dict(type='RectifiedPredictor', base='Linear')))

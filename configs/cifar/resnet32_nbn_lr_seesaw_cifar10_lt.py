@@ -1,0 +1,9 @@
+"""ResNet-32 with NBN + LR and Seesaw loss on CIFAR-10-LT, imbalance factor 100.
+
+Train: ``python tools/train.py configs/cifar/resnet32_nbn_lr_seesaw_cifar10_lt.py``
+
+Top-1: no published figure.
+"""
+_base_ = 'resnet32_nbn_lr_ce_cifar10_lt.py'
+
+model = dict(head=dict(loss=dict(_delete_=True, type='SeesawLoss', num_classes=10)))

@@ -1,0 +1,9 @@
+"""ResNet-32 (4x wide) with NBN and Balanced Softmax on CIFAR-100-LT, imbalance factor 200.
+
+Train: ``python tools/train.py configs/cifar/resnet32x4_nbn_bsl_cifar100_lt_ir200.py``
+
+Top-1: no published figure.
+"""
+_base_ = 'resnet32x4_nbn_bsl_cifar100_lt.py'
+
+train_dataloader = dict(dataset=dict(imbalance_factor=200))

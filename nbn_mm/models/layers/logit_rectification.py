@@ -126,7 +126,7 @@ class LogitRectification(nn.Module):
         self.num_batches_tracked += batches
         weight = self.momentum
         if weight is None:
-            weight = 1.0 / self.num_batches_tracked.clamp(min=1)
+            weight = 1.0 / self.num_batches_tracked.clamp(min=1).to(self.running_mean.dtype)
         for running, new in ((self.running_mean, mean), (self.running_var, var)):
             moved = running + weight * (new.to(running.dtype) - running)
             running.copy_(torch.where(batches > 0, moved, running))

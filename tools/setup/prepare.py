@@ -17,7 +17,7 @@ from pathlib import Path
 
 import mmcv_build
 from cuda_ops import Torch, choose_device
-from running import SetupError, check_disk, run, say
+from running import SetupError, check_disk, run, say, tail
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / 'requirements'
@@ -106,7 +106,20 @@ class Setup:
         self.command([self.python, '-m', 'pip', *arguments], name, **kwargs)
 
     def install(self, name, *arguments):
-        self.pip('install', '-c', self.constraints, *arguments, name=name)
+        # bytecode is compiled at the first import instead, for the modules that are used
+        self.pip('install', '--no-compile', '--progress-bar', 'off', '-c', self.constraints, *arguments, name=name,
+                 progress=lambda: self.pip_progress(name))
+
+    def pip_progress(self, name):
+        """What pip is doing, from its log and from what stands in .venv."""
+        line = (tail(self.logs / f'{name}.log', 1) or ['starting pip'])[0]
+        if not line.startswith('Installing collected packages'):
+            return line
+        there = len(list(self.site_packages().glob('*.dist-info')))
+        return f'unpacking {line.count(",") + 1} packages; {there} stand in .venv'
+
+    def site_packages(self):
+        return next((self.venv / 'lib').glob('python3*/site-packages'))
 
     # -- steps
     def python_version(self):
@@ -175,8 +188,7 @@ class Setup:
         if self.python_version() is None or not self.state.is_dir():
             say(f'[set-up {time.monotonic() - self.start:4.0f} s] make .venv with {self.base_python}')
             self.make_venv()
-        site = next((self.venv / 'lib').glob('python3*/site-packages'))
-        for name in remove_half_installed(site):
+        for name in remove_half_installed(self.site_packages()):
             say(f'    {name} was cut off while it was installed: it is installed again')
         pins = read_pins(REQUIREMENTS / 'onedl.txt')
         torch_pins = [p for p in pins if re.match(r'torch(vision)?==', p)]

@@ -288,7 +288,7 @@ def _labels(dataset: Any, indices: Optional[np.ndarray], num_classes: int) -> Tu
     labels: List[int] = []
     owners: List[int] = []
     for index in positions:
-        for label in _cat_ids(dataset, index):
+        for label in cat_ids(dataset, index):
             if isinstance(label, (bool, np.bool_)) or not isinstance(label, Integral):
                 raise TypeError(f'{type(dataset).__name__}: label {label!r} of image {index} is no integer.')
             if not 0 <= label < num_classes:
@@ -300,7 +300,19 @@ def _labels(dataset: Any, indices: Optional[np.ndarray], num_classes: int) -> Tu
     return np.array(labels, dtype=np.int64), np.array(owners, dtype=np.int64), len(positions), 'instances' in first
 
 
-def _cat_ids(dataset: Any, index: int) -> Sequence:
+def cat_ids(dataset: Any, index: int) -> Sequence:
+    """Labels of one image of a data set: of its boxes in detection, one in single-label classification.
+
+    Args:
+        dataset: A data set of mmengine's interface.
+        index (int): Index of the image.
+
+    Returns:
+        Sequence[int]: The labels.
+
+    Raises:
+        TypeError: If the data set doesn't tell them.
+    """
     if hasattr(dataset, 'get_cat_ids'):
         try:
             return dataset.get_cat_ids(index)

@@ -87,6 +87,11 @@ class ClassGroupMetric(BaseMetric):
                                'file).')
         return self.class_counts
 
+    @property
+    def class_counts_at_test(self) -> bool:
+        """bool: False if the metric's own config gives the counts, so that ``ClassCountsHook`` need not find any."""
+        return not self._override
+
     def set_class_counts(self, record: ClassCounts | Mapping) -> None:
         """Take the counts of the training set; ``ClassCountsHook`` calls this before training, validation and test.
 

@@ -4,6 +4,7 @@ Starting Python and importing both hosts takes longer than the tiny runs of thes
 from a server that has imported them; the tool itself runs as ``__main__`` from its file.
 """
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import runpy
 import sys
@@ -12,6 +13,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 _context = multiprocessing.get_context('forkserver')
 _context.set_forkserver_preload(['mmengine.runner', 'mmpretrain.models', 'mmdet.models', 'nbn_mm'])
+
+
+def _start_server():
+    """Start the server without GPUs, so that the runs are the same on every machine."""
+    kept = os.environ.get('CUDA_VISIBLE_DEVICES')
+    os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+    multiprocessing.forkserver.ensure_running()
+    if kept is None:
+        del os.environ['CUDA_VISIBLE_DEVICES']
+    else:
+        os.environ['CUDA_VISIBLE_DEVICES'] = kept
 
 
 def _run(script, args, env, cwd, log):
@@ -36,6 +48,8 @@ class Tool:
     count = 0
 
     def __init__(self, script, args, cwd, env=None):
+        if Tool.count == 0:
+            _start_server()
         Tool.count += 1
         self.log = Path(cwd) / f'output_{Tool.count}.txt'
         self.log.touch()

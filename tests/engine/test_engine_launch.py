@@ -1,0 +1,275 @@
+"""What keeps a run from starting, told before anything is built."""
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from nbn_mm.engine.launch import LaunchError, test, train
+from nbn_mm.engine.launch.configure import configure_test, configure_train, load_config
+from nbn_mm.engine.launch.distributed import check_gpus, count_processes, divide_global_batch, open_gloo_group
+
+run_test = test
+del test  # pytest would collect it
+BASE = dict(
+    default_scope='mmpretrain', model=dict(type='ImageClassifier', backbone=dict(type='ResNet', depth=18)),
+    train_dataloader=dict(batch_size=4, num_workers=0), test_dataloader=dict(batch_size=4, dataset=dict(pipeline=[])),
+    test_cfg=dict(), test_evaluator=dict(type='Accuracy'), optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+    default_hooks=dict())
+LAUNCH_VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID',
+                    'SLURM_NODELIST', 'MASTER_ADDR', 'MASTER_PORT', 'TORCHELASTIC_RUN_ID', 'OMPI_COMM_WORLD_RANK')
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    for name in LAUNCH_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """What a machine without an accelerator says, wherever the tests run."""
+    for module in ('checks', 'distributed'):
+        monkeypatch.setattr(f'nbn_mm.engine.launch.{module}.get_device', lambda: 'cpu')
+
+
+@pytest.fixture
+def write(tmp_path):
+
+    def write(**changes):
+        path = tmp_path / 'config.json'
+        path.write_text(json.dumps({key: value for key, value in {**BASE, **changes}.items() if value is not None}))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / 'some.pth'
+    path.touch()
+    return str(path)
+
+
+def test_missing_files(write, tmp_path):
+    with pytest.raises(LaunchError, match=r"The config file 'nowhere\.py' does not exist"):
+        train('nowhere.py')
+    with pytest.raises(LaunchError, match=r"The checkpoint 'nowhere\.pth' does not exist"):
+        run_test(write(), 'nowhere.pth')
+    with pytest.raises(LaunchError, match=rf"The checkpoint '{tmp_path}' is a directory"):
+        run_test(write(), str(tmp_path))
+    with pytest.raises(LaunchError, match=r"The checkpoint of load_from 'gone\.pth' does not exist"):
+        train(write(load_from='gone.pth'))
+    with pytest.raises(LaunchError, match=r"The checkpoint of --resume 'gone\.pth' does not exist"):
+        train(write(), resume='gone.pth')
+
+
+def test_addresses_are_left_to_the_loader(write):
+    cfg = load_config('train', write(load_from='https://example.org/a.pth'), {})
+    configure_train(cfg, {})
+    assert cfg.load_from == 'https://example.org/a.pth'
+
+
+@pytest.mark.parametrize('scope', [None, 'mmseg'])
+def test_default_scope_must_name_a_host(write, scope):
+    with pytest.raises(LaunchError, match=rf"default_scope={scope!r} of .*config\.json names no host"):
+        train(write(default_scope=scope))
+
+
+@pytest.mark.parametrize('tool, option, scope, belongs', [
+    ('train', 'no_validate', 'mmdet', 'mmpretrain'), ('train', 'no_pin_memory', 'mmdet', 'mmpretrain'),
+    ('train', 'no_persistent_workers', 'mmdet', 'mmpretrain'), ('test', 'out_item', 'mmdet', 'mmpretrain'),
+    ('test', 'amp', 'mmdet', 'mmpretrain'), ('train', 'sharpen', 'mmpretrain', None)])
+def test_foreign_options(write, tool, option, scope, belongs):
+    flag = '--' + option.replace('_', '-')
+    owner = rf' \(it is an option of {belongs}\)' if belongs else ''
+    with pytest.raises(LaunchError, match=rf"{flag} is no option of {scope}'s {tool} tool{owner}, and default_scope='{scope}'"):
+        load_config(tool, write(default_scope=scope), {option: True})
+
+
+def test_amp_on_a_cpu(write, on_cpu):
+    with pytest.raises(LaunchError, match='--amp needs a GPU'):
+        train(write(), amp=True)
+    with pytest.raises(LaunchError, match=r"optim_wrapper\.type='AmpOptimWrapper' needs a GPU"):
+        train(write(optim_wrapper=dict(type='AmpOptimWrapper')))
+
+
+def test_amp_needs_a_known_wrapper(write):
+    with pytest.raises(LaunchError, match=r"--amp would replace optim_wrapper\.type='Mine'"):
+        train(write(optim_wrapper=dict(type='Mine')), amp=True)
+    with pytest.raises(LaunchError, match='--amp needs an optim_wrapper'):
+        train(write(optim_wrapper=None), amp=True)
+
+
+def test_amp_with_an_accelerator(write, monkeypatch):
+    monkeypatch.setattr('nbn_mm.engine.launch.checks.get_device', lambda: 'cuda')
+    cfg = load_config('train', write(), {'amp': True})
+    configure_train(cfg, {'amp': True})
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and cfg.optim_wrapper.loss_scale == 'dynamic'
+
+
+def test_auto_scale_lr_needs_its_batch(write):
+    for setting in (None, dict(enable=False)):
+        with pytest.raises(LaunchError, match=r'--auto-scale-lr needs auto_scale_lr=dict\(base_batch_size'):
+            train(write(auto_scale_lr=setting), auto_scale_lr=True)
+
+
+@pytest.mark.parametrize('model', [
+    dict(backbone=dict(type='NBNBackbone', base='ResNet')), dict(backbone=dict(type='mmengine.NBNBackbone')),
+    dict(backbone=dict(norm_cfg=dict(type='NBN'))), dict(heads=[dict(conv=dict(norm_cfg=dict(type='NBN')))])])
+def test_sync_bn_beside_nbn(write, model):
+    with pytest.raises(LaunchError, match=r"sync_bn='torch'.*NBN.*nbn=dict\(sync=True\)"):
+        train(write(model=model, sync_bn='torch'))
+
+
+def test_sync_bn_of_several_processes_on_a_cpu(write, on_cpu):
+    with pytest.raises(LaunchError, match="sync_bn='torch' has no CPU kernel.*AllReduceBN"):
+        train(write(sync_bn='torch'), launcher='pytorch')
+    assert load_config('train', write(sync_bn='torch'), {}).sync_bn == 'torch'
+
+
+@pytest.mark.parametrize('processes, share', [(1, 512), (2, 256), (4, 128)])
+def test_global_batch(processes, share):
+    cfg = Config(dict(global_batch_size=512, train_dataloader=dict(batch_size=7, batch_sampler=dict(type='X'))))
+    assert str(processes) in divide_global_batch(cfg, processes)
+    assert cfg.train_dataloader == dict(batch_size=share, batch_sampler=dict(type='X'))
+
+
+def test_without_global_batch():
+    cfg = Config(dict(train_dataloader=dict(batch_size=7)))
+    assert divide_global_batch(cfg, 4) is None and cfg.train_dataloader.batch_size == 7
+
+
+@pytest.mark.parametrize('changes, processes, message', [
+    (dict(global_batch_size=512), 3, 'global_batch_size=512 is not divisible by the 3 processes'),
+    (dict(global_batch_size=0), 1, 'global_batch_size=0 must be a positive int'),
+    (dict(global_batch_size=2.5), 1, r'global_batch_size=2\.5 must be a positive int'),
+    (dict(global_batch_size=True), 1, 'global_batch_size=True must be a positive int'),
+    (dict(global_batch_size=8, auto_scale_lr=dict(enable=True, base_batch_size=4)), 1,
+     'global_batch_size=8 fixes the batch.*remove global_batch_size, or leave out --auto-scale-lr'),
+    (dict(global_batch_size=8, train_dataloader=None), 1, 'global_batch_size=8 is set, but the config has no train_dataloader'),
+])
+def test_global_batch_errors(changes, processes, message):
+    with pytest.raises(LaunchError, match=message):
+        divide_global_batch(Config({'train_dataloader': dict(batch_size=1), **changes}), processes)
+
+
+def test_global_batch_with_the_flag_and_with_ranks(write, monkeypatch):
+    with pytest.raises(LaunchError, match='global_batch_size=8 fixes the batch'):
+        train(write(global_batch_size=8, auto_scale_lr=dict(base_batch_size=4)), auto_scale_lr=True)
+    monkeypatch.setenv('WORLD_SIZE', '3')
+    with pytest.raises(LaunchError, match='global_batch_size=8 is not divisible by the 3 processes'):
+        train(write(global_batch_size=8), launcher='pytorch')
+
+
+def test_processes(monkeypatch):
+    assert count_processes('none') == 1
+    with pytest.raises(LaunchError, match='--launcher pytorch needs the environment variable WORLD_SIZE.*dist_train.sh'):
+        count_processes('pytorch')
+    with pytest.raises(LaunchError, match="launcher='ray' is unknown"):
+        count_processes('ray')
+    monkeypatch.setenv('SLURM_NTASKS', '5')
+    assert count_processes('slurm') == 5
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert count_processes('none') == 1, 'a variable that some clusters set by themselves'
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    with pytest.raises(LaunchError, match='torchrun started 2 processes, but --launcher is none'):
+        count_processes('none')
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0,1')
+    check_gpus('pytorch')  # without CUDA nothing is asked for
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    with pytest.raises(LaunchError, match=r"4 processes .* need 4 GPUs, but 2 are visible \(CUDA_VISIBLE_DEVICES='0,1'\)"):
+        check_gpus('pytorch')
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
+    check_gpus('pytorch')
+    check_gpus('none')
+
+
+def test_address_of_the_first_machine(monkeypatch, on_cpu):
+    for name in ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK'):
+        monkeypatch.setenv(name, '0')
+    monkeypatch.setenv('OMPI_COMM_WORLD_SIZE', '2')
+    for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
+        monkeypatch.setenv(name, '0')
+    with pytest.raises(LaunchError, match='--launcher mpi .* needs the environment variable MASTER_ADDR'):
+        open_gloo_group(Config(dict()), 'mpi')
+
+
+@pytest.mark.parametrize('wrapper, expected', [
+    (None, dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=True, device_ids=None)),
+    (dict(type='MMSeparateDistributedDataParallel'), dict(type='MMSeparateDistributedDataParallel', device_ids=None))])
+def test_gloo_group(monkeypatch, on_cpu, wrapper, expected):
+    """The group of one process, really opened."""
+    for name, value in dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0').items():
+        monkeypatch.setenv(name, value)
+    cfg = Config(dict(find_unused_parameters=True, model_wrapper_cfg=wrapper, env_cfg=dict(dist_cfg=dict(timeout=60))))
+    assert not open_gloo_group(cfg, 'none')
+    assert cfg.model_wrapper_cfg == wrapper
+    assert open_gloo_group(cfg, 'pytorch')
+    try:
+        assert torch.distributed.get_backend() == 'gloo'
+        assert cfg.model_wrapper_cfg == expected
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_out_file(write, checkpoint):
+    with pytest.raises(LaunchError, match='--out-item metrics needs --out'):
+        run_test(write(), checkpoint, out_item='metrics')
+    with pytest.raises(LaunchError, match=r"--out 'a\.json' must end in one of .* for predictions, or write the metrics"):
+        run_test(write(), checkpoint, out='a.json')
+    with pytest.raises(LaunchError, match=r"--out 'a\.txt' must end in .*yaml.* for metrics"):
+        run_test(write(), checkpoint, out='a.txt', out_item='metrics')
+
+
+def test_show_needs_its_hook_and_test_its_fields(write, checkpoint):
+    with pytest.raises(LaunchError, match='--show and --show-dir need the visualisation hook'):
+        run_test(write(), checkpoint, show_dir='x')
+    with pytest.raises(LaunchError, match='Testing needs test_dataloader, test_cfg and test_evaluator'):
+        run_test(write(test_evaluator=None), checkpoint)
+
+
+def test_tta_of_the_config_comes_first(write, checkpoint):
+    """A pipeline inside a wrapped data set is found, and a tta_model of the config is used."""
+    loader = dict(dataset=dict(type='RepeatDataset', dataset=dict(pipeline=[dict(type='PackInputs')])))
+    cfg = load_config('test', write(test_dataloader=loader, tta_model=dict(type='Mine')), {})
+    configure_test(cfg, checkpoint, dict(tta=True))
+    assert cfg.model.type == 'Mine' and cfg.model.module.type == 'ImageClassifier'
+    assert [step.type for step in cfg.test_dataloader.dataset.dataset.pipeline] == ['TestTimeAug']
+
+
+def test_guard_is_added_once(write):
+    assert load_config('train', write(), {}).default_hooks.checkpoint_guard.type == 'CheckpointGuardHook'
+    assert load_config('train', write(default_hooks=None), {}).default_hooks.checkpoint_guard.type == 'CheckpointGuardHook'
+    own = dict(type='CheckpointGuardHook', ignore=['x'])
+    assert load_config('train', write(default_hooks=dict(checkpoint_guard=own)), {}).default_hooks.checkpoint_guard == own
+    assert 'checkpoint_guard' not in load_config('train', write(custom_hooks=[own]), {}).default_hooks
+
+
+def test_work_dir_and_options(write):
+    cfg = load_config('train', write(), dict(cfg_options={'model.backbone.depth': 34}))
+    assert cfg.work_dir == 'work_dirs/config' and cfg.model.backbone.depth == 34 and cfg.launcher == 'none'
+    assert load_config('train', write(work_dir='a'), {}).work_dir == 'a'
+    assert load_config('train', write(work_dir='a'), dict(work_dir='b')).work_dir == 'b'
+
+
+def test_resume_names_what_is_there(write, tmp_path):
+    work_dir = tmp_path / 'run'
+    work_dir.mkdir()
+    (work_dir / 'last_checkpoint').write_text('/gone/epoch_3.pth')
+    (work_dir / 'epoch_2.pth').touch()
+    with pytest.raises(LaunchError, match=r"last_checkpoint names '/gone/epoch_3\.pth', which does not exist.*\['epoch_2\.pth'\]"
+                                          '.*--resume PATH'):
+        train(write(), work_dir=str(work_dir), resume='auto')
+
+
+def test_mmdet_keeps_the_dataloaders_of_its_config(write):
+    cfg = load_config('train', write(default_scope='mmdet'), {})
+    configure_train(cfg, {})
+    assert cfg.train_dataloader == BASE['train_dataloader']

@@ -39,7 +39,8 @@ def reference_forward(state, x, blocks):
         for block in range(blocks):
             key = f'layer{stage}.{block}'
             stride = 2 if stage > 1 and block == 0 else 1
-            out = norm(nn.functional.conv2d(x, state[f'{key}.conv1.weight'], stride=stride, padding=1), f'{key}.bn1').relu()
+            out = nn.functional.conv2d(x, state[f'{key}.conv1.weight'], stride=stride, padding=1)
+            out = norm(out, f'{key}.bn1').relu()
             out = norm(nn.functional.conv2d(out, state[f'{key}.conv2.weight'], padding=1), f'{key}.bn2')
             shortcut = torch.zeros_like(out)
             pad = (out.size(1) - x.size(1)) // 2

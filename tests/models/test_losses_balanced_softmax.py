@@ -42,8 +42,8 @@ def test_value_and_gradient(reduction, soft, weighted):
     weight = torch.rand(6) if weighted else None
     loss = balanced_softmax_loss(logits, target, COUNTS, weight, reduction)
     loss.sum().backward()
-    expected, gradient = loss_and_gradient(
-        logits.detach().numpy(), target.tolist(), COUNTS, None if weight is None else weight.double().tolist(), reduction)
+    weights = None if weight is None else weight.double().tolist()
+    expected, gradient = loss_and_gradient(logits.detach().numpy(), target.tolist(), COUNTS, weights, reduction)
     np.testing.assert_allclose(loss.detach().numpy(), expected, rtol=1e-12)
     np.testing.assert_allclose(logits.grad.numpy(), gradient, rtol=1e-11, atol=1e-14)
 

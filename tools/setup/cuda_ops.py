@@ -9,6 +9,7 @@ from pathlib import Path
 
 from running import SetupError
 
+DEFAULT_NVCC = '/usr/local/cuda/bin/nvcc'
 WAY_OUT = 'To go on with ops for the CPU alone: NBN_MM_OPS=cpu'
 
 
@@ -62,7 +63,7 @@ def find_nvcc(environ=os.environ):
     """
     homes = [environ.get('CUDA_HOME'), environ.get('CUDA_PATH')]
     places = [str(Path(home, 'bin', 'nvcc')) for home in homes if home]
-    places += [p for p in (shutil.which('nvcc'), '/usr/local/cuda/bin/nvcc') if p]
+    places += [p for p in (shutil.which('nvcc'), DEFAULT_NVCC) if p]
     for place in places:
         match = re.search(r'release ([\d.]+)', _output([place, '--version']) or '')
         if match:

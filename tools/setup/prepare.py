@@ -21,8 +21,8 @@ from running import SetupError, check_disk, run, say, tail
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / 'requirements'
-# GiB, measured on Linux x86-64: the finished .venv, pip's download cache, and the largest wheels while they unpack
-VENV_GIB, CACHE_GIB, TEMPORARY_GIB = 6.0, 3.0, 1.5
+# GiB, measured on Linux x86-64: the finished .venv, pip's download cache, and the same downloads in the temporary folder
+VENV_GIB, CACHE_GIB, TEMPORARY_GIB = 6.0, 3.0, 3.0
 PROBE = ('import json, torch, mmengine, mmcv._ext; '
          'print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.is_available()]))')
 

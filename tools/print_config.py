@@ -1,8 +1,12 @@
 """Print a config as it is after inheritance and ``--cfg-options``."""
 import argparse
 import os.path as osp
+import sys
+from pathlib import Path
 
-from mmengine.config import Config, DictAction
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of this checkout, installed or not
+
+from mmengine.config import Config, DictAction  # noqa: E402
 
 
 def parse_args():

@@ -1,10 +1,14 @@
 """Test a model: ``python tools/test.py CONFIG CHECKPOINT [options of the host named by the config's default_scope]``."""
 import argparse
 import os
+import sys
+from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of this checkout, installed or not
 
-from nbn_mm.engine.launch import test
+from mmengine.config import DictAction  # noqa: E402
+
+from nbn_mm.engine.launch import test  # noqa: E402
 
 
 def parse_args():

@@ -1,9 +1,13 @@
 """Plot the accuracy of each class against its frequency, from the per-class CSV files of ShotGroupMetric."""
 import argparse
+import sys
+from pathlib import Path
 
-from nbn_mm.datasets.shot_groups import FEW, MANY
-from nbn_mm.evaluation.functional import parse_named_paths
-from nbn_mm.visualization import check_figure_path, plot_accuracy_by_frequency, read_accuracies, save_figure
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package of this checkout, installed or not
+
+from nbn_mm.datasets.shot_groups import FEW, MANY  # noqa: E402
+from nbn_mm.evaluation.functional import parse_named_paths  # noqa: E402
+from nbn_mm.visualization import check_figure_path, plot_accuracy_by_frequency, read_accuracies, save_figure  # noqa: E402
 
 
 def main() -> None:

@@ -1,10 +1,14 @@
 """Plot the sorted |weight| of NBN layers (effective weights), beside the same layers of BN networks."""
 import argparse
+import sys
+from pathlib import Path
 
-import nbn_mm  # noqa: F401, registers NBN
-from nbn_mm.engine.norm_weights import collect_norm_weights
-from nbn_mm.evaluation.functional import parse_named_paths
-from nbn_mm.visualization import check_figure_path, plot_sorted_weights, save_figure
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package of this checkout, installed or not
+
+import nbn_mm  # noqa: E402, F401, registers NBN
+from nbn_mm.engine.norm_weights import collect_norm_weights  # noqa: E402
+from nbn_mm.evaluation.functional import parse_named_paths  # noqa: E402
+from nbn_mm.visualization import check_figure_path, plot_sorted_weights, save_figure  # noqa: E402
 
 
 def main() -> None:

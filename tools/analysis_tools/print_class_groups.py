@@ -1,14 +1,18 @@
 """Print the class counts and shot groups of a config's training set."""
 import argparse
 import json
+import sys
+from pathlib import Path
 
-from mmengine.config import Config, DictAction
-from mmengine.registry import DATASETS, init_default_scope
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package of this checkout, installed or not
 
-import nbn_mm  # noqa: F401, registers the data sets
-from nbn_mm.datasets.class_counts import count_classes
-from nbn_mm.datasets.shot_groups import FEW, MANY
-from nbn_mm.evaluation.functional import class_group_report, format_class_group_report
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.registry import DATASETS, init_default_scope  # noqa: E402
+
+import nbn_mm  # noqa: E402, F401, registers the data sets
+from nbn_mm.datasets.class_counts import count_classes  # noqa: E402
+from nbn_mm.datasets.shot_groups import FEW, MANY  # noqa: E402
+from nbn_mm.evaluation.functional import class_group_report, format_class_group_report  # noqa: E402
 
 
 def main() -> None:

@@ -1,7 +1,11 @@
 """Print one table of several runs: All / Many / Medium / Few / harmonic mean per method."""
 import argparse
+import sys
+from pathlib import Path
 
-from nbn_mm.evaluation.functional import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package of this checkout, installed or not
+
+from nbn_mm.evaluation.functional import (  # noqa: E402
     check_summary_path,
     parse_named_paths,
     summarize_runs,

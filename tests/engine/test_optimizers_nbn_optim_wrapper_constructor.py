@@ -24,7 +24,8 @@ class Model(nn.Module):
 
 def settings(model, constructor='NBNOptimWrapperConstructor', optimizer=None, **paramwise_cfg):
     """Parameter name → (weight decay, lr), and the wrapper."""
-    cfg = dict(optimizer=optimizer or dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=DECAY), paramwise_cfg=paramwise_cfg)
+    optimizer = optimizer or dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=DECAY)
+    cfg = dict(optimizer=optimizer, paramwise_cfg=paramwise_cfg)
     if constructor:
         cfg['constructor'] = constructor
     wrapper = build_optim_wrapper(model, cfg)
@@ -60,7 +61,8 @@ ONE = dict(weight={1}, bias={1}, bn={1}, direction={1}, magnitude={1})
     (dict(norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.), dict(bn={0}, bias={0})),
     (dict(direction_decay_mult=0.5, magnitude_decay_mult=0.), dict(direction={0.5}, magnitude={0})),
     (dict(direction_decay_mult=0., norm_decay_mult=2.), dict(direction={0}, bn={2})),
-    (dict(custom_keys={'head': dict(decay_mult=3.)}, magnitude_decay_mult=0.), dict(weight={1, 3}, bias={3, 1}, magnitude={0})),
+    (dict(custom_keys={'head': dict(decay_mult=3.)}, magnitude_decay_mult=0.),
+     dict(weight={1, 3}, bias={3, 1}, magnitude={0})),
     (dict(custom_keys={'nbn.magnitude': dict(decay_mult=0.2)}, magnitude_decay_mult=0.), dict(magnitude={0.2, 0})),
     (dict(custom_keys={'neck': dict(decay_mult=4.)}, direction_decay_mult=0.),
      dict(weight={1, 4}, bias={1, 4}, direction={0, 4}, magnitude={1, 4})),
@@ -75,7 +77,8 @@ def test_decay(paramwise_cfg, want):
 
 
 def test_learning_rates_of_custom_keys_reach_nbn():
-    found, _ = settings(Model(), custom_keys={'backbone': dict(lr_mult=0.1), 'nbn.magnitude': dict(lr_mult=5.)}, magnitude_decay_mult=0.)
+    keys = {'backbone': dict(lr_mult=0.1), 'nbn.magnitude': dict(lr_mult=5.)}
+    found, _ = settings(Model(), custom_keys=keys, magnitude_decay_mult=0.)
     assert found['backbone.nbn.magnitude'] == (0, pytest.approx(0.5))
     assert found['backbone.layer3.0.bn2.weight'] == (DECAY, pytest.approx(0.01))
     assert found['neck.1.magnitude'] == (0, 0.1)
@@ -102,7 +105,8 @@ def test_the_settings_are_logged_once(monkeypatch):
 def test_the_default_constructor_does_not_stumble():
     for paramwise_cfg in ({}, dict(norm_decay_mult=0.)):
         found, _ = settings(Model(), constructor=None, **paramwise_cfg)
-        assert decays(found)['magnitude'] == ({1} if not paramwise_cfg else {0, 1})  # a layer's own counts as norm there
+        # The magnitude of a layer of its own counts as a norm's parameter there.
+        assert decays(found)['magnitude'] == ({1} if not paramwise_cfg else {0, 1})
 
 
 def test_training_moves_the_magnitude_once_a_step():
@@ -122,7 +126,7 @@ def test_training_moves_the_magnitude_once_a_step():
      dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=DECAY), paramwise_cfg=dict(
          norm_decay_mult=0., bias_decay_mult=0., custom_keys={'.cls_token': dict(decay_mult=0.)}))),
     ('mmdet', dict(type='FCOS', bbox_head=dict(type='FCOSHead', num_classes=4, in_channels=64, feat_channels=32)),
-     dict(type='AmpOptimWrapper' if torch.cuda.is_available() else 'OptimWrapper', clip_grad=dict(max_norm=35, norm_type=2),
+     dict(type='OptimWrapper', clip_grad=dict(max_norm=35, norm_type=2),
           optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=DECAY),
           paramwise_cfg=dict(bias_lr_mult=2., bias_decay_mult=0.))),
 ])
@@ -131,8 +135,9 @@ def test_configs_of_the_hosts(host, model, optim_wrapper):
         pytest.skip(f'{host} does not import: {host_error(host)}')
     with DefaultScope.overwrite_default_scope(host):
         backbone = dict(type='NBNBackbone', base='ResNet', depth=18, base_channels=8, stem_channels=8)
-        extra = dict(neck=dict(type='FPN', in_channels=[8, 16, 32, 64], out_channels=64, num_outs=5)) if host == 'mmdet' else {}
-        built = MODELS.build({**model, **extra, 'backbone': backbone})
+        if host == 'mmdet':
+            model = dict(model, neck=dict(type='FPN', in_channels=[8, 16, 32, 64], out_channels=64, num_outs=5))
+        built = MODELS.build({**model, 'backbone': backbone})
         wrapper = build_optim_wrapper(built, dict(constructor='NBNOptimWrapperConstructor', **optim_wrapper))
     names = {id(p): n for n, p in built.named_parameters()}
     found = {names[id(p)]: g for g in wrapper.optimizer.param_groups for p in g['params']}

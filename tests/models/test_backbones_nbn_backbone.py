@@ -112,7 +112,7 @@ def test_backbones_of_the_hosts(host, base, cfg, names, tmp_path):
     plain.load_state_dict(state)
     plain.eval(), model.eval()
     with torch.no_grad():
-        for ours, theirs in zip(model(X), plain(X)):
+        for ours, theirs in zip(model(X), plain(X), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -164,7 +164,7 @@ def test_cifar_resnet():
 
 def test_other_backbones_by_pattern():
     need('mmpretrain')
-    with pytest.raises(ValueError, match=r'Block layer7.0 \(InvertedResidual\) has no batch norm named with a number.*pattern'):
+    with pytest.raises(ValueError, match=r'Block layer7.0 \(InvertedResidual\) has no batch norm named with .*pattern'):
         build('mmpretrain', 'MobileNetV2', {})
     model = build('mmpretrain', 'MobileNetV2', {}, pattern=r'^layer7\..*\.conv\.2\.bn$|conv2\.bn')
     assert list(placed(model)) == ['layer7.0.conv.2.bn', 'conv2.bn']
@@ -211,7 +211,7 @@ def test_scopes():
     assert type(make(base='mmdet.ResNet')).__module__.startswith('mmdet')
     with DefaultScope.overwrite_default_scope('mmdet'):
         assert type(make(base='mmpretrain.ResNet')) is module
-        with pytest.raises(KeyError, match="backbone.base='SEResNet' is not in the registry of 'mmdet'.*mmpretrain.SEResNet"):
+        with pytest.raises(KeyError, match="base='SEResNet' is not in the registry of 'mmdet'.*mmpretrain.SEResNet"):
             make(base='SEResNet')
     only_one_host = MODELS.build(dict(type='NBNBackbone', base='SEResNet', depth=50, **SMALL))
     assert type(only_one_host).__module__.startswith('mmpretrain')
@@ -224,7 +224,7 @@ def test_scopes():
 @pytest.mark.parametrize('cfg, error, message', [
     (dict(base='ResNet', nbn=['paper']), TypeError, r"backbone.nbn=\['paper'\] must be a dict"),
     (dict(base=3), TypeError, 'backbone.base=3 must be the name of a backbone'),
-    (dict(base='ResNet', placement='C'), ValueError, r"backbone.placement='C' belongs into backbone.nbn=dict\(placement"),
+    (dict(base='ResNet', placement='C'), ValueError, r"backbone.placement='C' belongs into .*nbn=dict\(placement"),
     (dict(base='ResNet', nbn=dict(placement='last')), ValueError, "nbn.placement='last' must be one of"),
     (dict(base='ResNet', nbn=dict(pattern='bn7')), ValueError, "nbn.pattern='bn7' matches no batch norm of ResNet"),
     (dict(base='ResNet', nbn=dict(norm_eps=-1)), ValueError, 'norm_eps=-1 must be'),

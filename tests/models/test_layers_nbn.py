@@ -88,7 +88,8 @@ def test_the_derivation_agrees_with_finite_differences():
                     moved = {k: v.copy() for k, v in args.items()}
                     moved[key][index] += sign * 1e-6
                     step[sign] = (reference.nbn(x, dy=dy, delta=delta, **moved)['y'] * dy).sum()
-                np.testing.assert_allclose(np.asarray(got[name])[index], (step[1] - step[-1]) / 2e-6, rtol=1e-6, atol=1e-8)
+                slope = (step[1] - step[-1]) / 2e-6
+                np.testing.assert_allclose(np.asarray(got[name])[index], slope, rtol=1e-6, atol=1e-8)
 
 
 def test_zero_bias_gradient_is_the_incoming_one_over_epsilon():
@@ -174,7 +175,7 @@ def test_an_attribute_error_inside_never_hands_out_the_direction():
     layer = NBN(4)
     del layer.magnitude
     with pytest.raises(RuntimeError, match='could not compute its effective weight'):
-        layer.weight
+        _ = layer.weight
 
 
 def test_assigning_load_copy_and_functional_call():

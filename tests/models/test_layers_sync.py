@@ -40,7 +40,8 @@ class Net(nn.Module):
 def layers():
     torch.manual_seed(0)
     made = [AllReduceBN(4), AllReduceBN(4, affine=False), AllReduceBN(4, momentum=None),
-            AllReduceBN(4, track_running_stats=False), NBN(4, sync=True), NBN(4, sync=True, separate_bias_magnitude=True)]
+            AllReduceBN(4, track_running_stats=False), NBN(4, sync=True),
+            NBN(4, sync=True, separate_bias_magnitude=True)]
     for layer in made:
         layer.double()
         for p in layer.parameters():
@@ -165,7 +166,7 @@ def test_the_function_against_torch(dtype, tolerance, shape, affine):
     ref_mean, ref_var = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
     args = inputs_ref[1:] if affine else [None, None]
     torch.nn.functional.batch_norm(inputs_ref[0], ref_mean, ref_var, *args, True, 0.3, 1e-3).backward(dy.double())
-    for a, r in zip(got + [mean, var], [t.grad for t in inputs_ref] + [ref_mean, ref_var]):
+    for a, r in zip(got + [mean, var], [t.grad for t in inputs_ref] + [ref_mean, ref_var], strict=True):
         torch.testing.assert_close(a.double(), r, rtol=tolerance, atol=tolerance)
 
 

@@ -56,7 +56,7 @@ def trained(**options):
     torch.manual_seed(0)
     net = Net(**options)
     with torch.no_grad():
-        for name, tensor in net.named_parameters():
+        for tensor in net.parameters():
             tensor.normal_(1.0)
     return net
 
@@ -143,7 +143,8 @@ def test_moving_average_and_swap():
     net.eval(), average.eval()
     with torch.no_grad():
         want, was = average.module(X), net(X)
-        for ours, theirs in zip(net.parameters(), average.module.parameters()):  # what EMAHook does around validation
+        # What EMAHook does around validation.
+        for ours, theirs in zip(net.parameters(), average.module.parameters(), strict=True):
             ours.data, theirs.data = theirs.data.clone(), ours.data.clone()
         torch.testing.assert_close(net(X), want)
         torch.testing.assert_close(average.module(X), was)
@@ -254,7 +255,8 @@ def test_missing_magnitude_of_a_layer_with_its_own(load):
     (dict(share='block'), dict(), 'holds backbone.nbn.magnitudes.layer1_0, this network has magnitude: .*nbn.share'),
     (dict(), dict(share='block'), 'holds backbone.nbn.magnitude, this network has magnitudes.layer1_0'),
     (dict(separate_bias_magnitude=True), dict(), 'backbone.nbn.bias_magnitude.*nbn.separate_bias_magnitude'),
-    (dict(init_magnitude='pretrained'), dict(), "backbone.layer1.0.bn2: the checkpoint holds 'weight_gain'.*'pretrained'"),
+    (dict(init_magnitude='pretrained'), dict(),
+     "backbone.layer1.0.bn2: the checkpoint holds 'weight_gain'.*'pretrained'"),
     (dict(), dict(init_magnitude='pretrained'), "backbone.layer1.0.bn2: .*but no 'backbone.layer1.0.bn2.weight_gain'"),
 ])
 def test_checkpoints_of_other_options_are_refused(load, saved, now, message):

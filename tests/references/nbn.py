@@ -1,7 +1,8 @@
 """NBN by hand: forward and every gradient in float64 NumPy, without autograd and without a library's batch norm.
 
-With v a direction, s = ‖v‖ + ε and g the magnitude times the gain, ṽ = g v / s. From ∂ṽ_i/∂v_j = g (δ_ij / s − v_i v_j /
-(s² ‖v‖)) and an incoming gradient u: ∂L/∂v = g (u / s − v (v·u) / (s² ‖v‖)), the second term 0 at v = 0; ∂L/∂g = (v·u) / s.
+With v a direction, s = ‖v‖ + ε and g the magnitude times the gain, ṽ = g v / s. From ∂ṽ_i/∂v_j = g (δ_ij / s −
+v_i v_j / (s² ‖v‖)) and an incoming gradient u: ∂L/∂v = g (u / s − v (v·u) / (s² ‖v‖)), the second term 0 at v = 0;
+∂L/∂g = (v·u) / s.
 With the smooth length r = √(‖v‖² + δ²), s = r + ε: ∂s/∂v = v / r in place of v / ‖v‖.
 """
 import numpy as np

@@ -1,7 +1,7 @@
 """Weight decay of NBN's directions and magnitudes as settings of their own."""
 import math
 from numbers import Real
-from typing import Any, Dict, List, Optional, Union
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -18,9 +18,10 @@ KINDS = ('direction', 'magnitude')
 class NBNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """mmengine's default constructor with two more options in ``paramwise_cfg``.
 
-    The decay of a direction changes only its effective step and that of a magnitude the scale of the network, so neither
-    follows ``norm_decay_mult``, ``bias_decay_mult`` or ``flat_decay_mult``. Bao et al., Normalizing Batch Normalization for
-    Long-Tailed Recognition, TIP 2024, arXiv:2501.03122, decay both like all other weights: the defaults.
+    The decay of a direction changes only its effective step and that of a magnitude the scale of the network, so
+    neither follows ``norm_decay_mult``, ``bias_decay_mult`` or ``flat_decay_mult``. Bao et al., Normalizing Batch
+    Normalization for Long-Tailed Recognition, TIP 2024, arXiv:2501.03122, decay both like all other weights: the
+    defaults.
 
     Parameters of equal settings form one group, so that foreach and fused optimisers stay fast.
 
@@ -44,7 +45,7 @@ class NBNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             if the optimiser has no ``lr``.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         cfg = dict(paramwise_cfg) if isinstance(paramwise_cfg, dict) else paramwise_cfg
         given = [kind for kind in KINDS if isinstance(cfg, dict) and f'{kind}_decay_mult' in cfg]
         self.nbn_mults = {kind: cfg.pop(f'{kind}_decay_mult') if kind in given else 1.0 for kind in KINDS}
@@ -53,16 +54,16 @@ class NBNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             if not isinstance(mult, Real) or isinstance(mult, bool) or not math.isfinite(mult) or mult < 0:
                 raise ValueError(f'optim_wrapper.paramwise_cfg.{kind}_decay_mult={mult!r} must be a number >= 0.')
         if given and self.base_wd is None:
-            raise ValueError(f'optim_wrapper.paramwise_cfg.{given[0]}_decay_mult is a factor of weight_decay, which is not '
-                             'set: add optim_wrapper.optimizer.weight_decay.')
+            raise ValueError(f'optim_wrapper.paramwise_cfg.{given[0]}_decay_mult is a factor of weight_decay, which is '
+                             'not set: add optim_wrapper.optimizer.weight_decay.')
         if self.base_lr is None:
             raise ValueError('NBNOptimWrapperConstructor needs optim_wrapper.optimizer.lr.')
         # Not empty, or the default constructor would pass the parameters on without groups.
         self.paramwise_cfg = {**self.paramwise_cfg, 'nbn': self.nbn_mults}
-        self._nbn_decays: Dict[str, List[float]] = {}
+        self._nbn_decays: dict[str, list[float]] = {}
 
-    def add_params(self, params: List[dict], module: nn.Module, prefix: str = '',
-                   is_dcn_module: Optional[Union[int, float]] = None) -> None:
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
+                   is_dcn_module: int | float | None = None) -> None:
         """Add all parameters of ``module``; at the root, merge the groups of equal settings and log NBN's decays.
 
         Args:
@@ -86,7 +87,7 @@ class NBNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             params[:] = self._merge(params)
             self._log()
 
-    def _add_as(self, params: List[dict], parameters: Dict[str, nn.Parameter], prefix: str, kind: str) -> None:
+    def _add_as(self, params: list[dict], parameters: dict[str, nn.Parameter], prefix: str, kind: str) -> None:
         """Let the default constructor add parameters whose decay multiplier is that of ``kind``."""
         cfg, start = self.paramwise_cfg, len(params)
         mult = dict(decay_mult=self.nbn_mults[kind])
@@ -103,12 +104,12 @@ class NBNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 self.paramwise_cfg = cfg
         self._nbn_decays[kind] += [group.get('weight_decay', self.base_wd) for group in params[start:]]
 
-    def _merge(self, params: List[dict]) -> List[dict]:
+    def _merge(self, params: list[dict]) -> list[dict]:
         """One group for each set of settings, in the order of first appearance."""
-        merged: Dict[str, dict] = {}
+        merged: dict[str, dict] = {}
         defaults = {'lr': self.base_lr, 'weight_decay': self.base_wd}
         for group in params:
-            settings: Dict[str, Any] = {k: v for k, v in defaults.items() if v is not None}
+            settings: dict[str, Any] = {k: v for k, v in defaults.items() if v is not None}
             # The multipliers of custom_keys have done their work in lr and weight_decay.
             settings.update({k: v for k, v in group.items() if k not in ('params', 'lr_mult', 'decay_mult')})
             key = repr(sorted(settings.items(), key=lambda item: item[0]))

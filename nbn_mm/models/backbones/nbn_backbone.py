@@ -1,5 +1,5 @@
 """The entry point that turns a host's backbone into one with NBN."""
-from typing import Any, Dict, Optional, Union
+from typing import Any
 
 from mmengine.registry import MODELS, DefaultScope, Registry
 from torch import nn
@@ -8,15 +8,16 @@ from ..placement import apply_nbn
 
 
 @MODELS.register_module()
-def NBNBackbone(base: Union[str, type], nbn: Optional[Dict[str, Any]] = None, **kwargs: Any) -> nn.Module:
+def NBNBackbone(base: str | type, nbn: dict[str, Any] | None = None, **kwargs: Any) -> nn.Module:
     """Build a backbone of the host in the current scope and replace the chosen batch norms by NBN.
 
     .. code-block:: python
 
         model = dict(backbone=dict(type='NBNBackbone', base='ResNet', nbn=dict(placement='paper', share='all')))
 
-    The result is the host's own object; its keys are unchanged, ``nbn.magnitude`` is added. Its ``init_cfg`` and all other
-    keys are the host's. SyncBN is refused: ``nbn=dict(sync=True)`` synchronises the batch norms of the backbone, on CPU too.
+    The result is the host's own object; its keys are unchanged, ``nbn.magnitude`` is added. Its ``init_cfg`` and all
+    other keys are the host's. SyncBN is refused: ``nbn=dict(sync=True)`` synchronises the batch norms of the backbone,
+    on CPU too.
 
     Args:
         base (str | type): The backbone's type, as ``type`` was before; ``'mmpretrain.ResNet'`` names the host.
@@ -44,8 +45,8 @@ def NBNBackbone(base: Union[str, type], nbn: Optional[Dict[str, Any]] = None, **
     return apply_nbn(backbone, **(nbn or {}))
 
 
-def _scope(base: Union[str, type], registry: Registry) -> Dict[str, str]:
-    """The scope in which ``base`` is built, as a config key: the current one, else that of the one host that knows it."""
+def _scope(base: str | type, registry: Registry) -> dict[str, str]:
+    """The scope in which ``base`` is built, as a config key: the current one, else that of the host that knows it."""
     if not isinstance(base, str):
         if not callable(base):
             raise TypeError(f'backbone.base={base!r} must be the name of a backbone, such as \'ResNet\', or its class.')
@@ -59,9 +60,9 @@ def _scope(base: Union[str, type], registry: Registry) -> Dict[str, str]:
         hint = f"; did you mean base='{hosts[0]}.{base}'?" if hosts else ''
         raise KeyError(f'backbone.base={base!r} is not in the registry of {registry.scope!r}{hint}')
     if not hosts:
-        raise KeyError(f'backbone.base={base!r} is in no registry; imported hosts: {sorted(MODELS.children) or "none"}. '
-                       'Check the name and custom_imports.')
+        raise KeyError(f'backbone.base={base!r} is in no registry; imported hosts: '
+                       f'{sorted(MODELS.children) or "none"}. Check the name and custom_imports.')
     if len(hosts) > 1:
-        raise ValueError(f'backbone.base={base!r} is known to {" and ".join(hosts)}: set default_scope, or name the host, '
-                         f"base='{hosts[0]}.{base}'.")
+        raise ValueError(f'backbone.base={base!r} is known to {" and ".join(hosts)}: set default_scope, or name the '
+                         f"host, base='{hosts[0]}.{base}'.")
     return {'_scope_': hosts[0]}

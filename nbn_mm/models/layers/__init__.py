@@ -1,7 +1,8 @@
 """Host-neutral layers: norms, logit rectification, predictors."""
 from .all_reduce_bn import AllReduceBN
+from .directions import effective_vector
 from .logit_rectification import LogitRectification
-from .nbn import NBN, effective_vector
+from .nbn import NBN
 from .nbn_options import NBNOptions
 from .rectified_predictor import RectifiedPredictor, build_linear_predictor
 from .sync_stats import global_moments, sync_batch_norm, sync_world_size

@@ -1,17 +1,17 @@
 """What the holder of a magnitude does, be it one NBN layer or the owner that many layers share."""
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .nbn_options import NBNOptions
 
-_MISSING = ('The loaded checkpoint holds no NBN magnitude ({names}), so this network would be evaluated with the initial '
-            'magnitude {start} instead of a trained one. Load a checkpoint trained with NBN; or train first; or begin with '
-            "the loaded BN network exactly by nbn=dict(init_magnitude='pretrained'); or, if it is meant, call "
-            'accept_missing_magnitude() of `{holder}`.')
-_NO_GAINS = ("{layer}: the checkpoint holds an NBN magnitude but no '{layer}.weight_gain', so it was trained with a scalar "
-             'init_magnitude. Set nbn.init_magnitude to that number (1.0 by default) in place of \'pretrained\'.')
+_MISSING = ('The loaded checkpoint holds no NBN magnitude ({names}), so this network would be evaluated with the '
+            'initial magnitude {start} instead of a trained one. Load a checkpoint trained with NBN; or train first; '
+            "or begin with the loaded BN network exactly by nbn=dict(init_magnitude='pretrained'); or, if it is meant, "
+            'call accept_missing_magnitude() of `{holder}`.')
+_NO_GAINS = ("{layer}: the checkpoint holds an NBN magnitude but no '{layer}.weight_gain', so it was trained with "
+             "a scalar init_magnitude. Set nbn.init_magnitude to that number (1.0 by default) in place of 'pretrained'.")
 
 
 class LoadedLayer(NamedTuple):
@@ -22,15 +22,16 @@ class LoadedLayer(NamedTuple):
 
 
 class MagnitudeHolder(nn.Module):
-    """Base of modules that hold magnitudes: their registration and what follows from a checkpoint without them.
+    """Base of modules that hold magnitudes: what follows from a checkpoint without them.
 
-    A subclass has the attributes ``options`` (:class:`NBNOptions`) and ``magnitude_missing`` (bool, False at first), and
-    lists its magnitudes.
+    A subclass has the attributes ``options`` (:class:`NBNOptions`) and ``magnitude_missing`` (bool, False at first),
+    and lists its magnitudes.
     """
     options: NBNOptions
     magnitude_missing: bool
+    magnitude_missing_at: str = ''
 
-    def magnitudes_by_key(self) -> Dict[str, Tensor]:
+    def magnitudes_by_key(self) -> dict[str, Tensor]:
         """State-dict key below this module → magnitude, shape ``()``."""
         raise NotImplementedError
 
@@ -55,7 +56,7 @@ class MagnitudeHolder(nn.Module):
         """Take the initial magnitude for the right one and allow evaluation."""
         self.magnitude_missing = False
 
-    def finish_loading(self, state_dict: Dict[str, Tensor], prefix: str, layers: List[LoadedLayer]) -> None:
+    def finish_loading(self, state_dict: dict[str, Tensor], prefix: str, layers: list[LoadedLayer]) -> None:
         """Settle magnitudes and biases once a checkpoint has been copied.
 
         A magnitude that the checkpoint lacks although it holds the layers' vectors starts as the config says.
@@ -87,10 +88,11 @@ class MagnitudeHolder(nn.Module):
         self.magnitude_missing_at = prefix.rstrip('.') or type(self).__name__
 
 
-def register_magnitude(module: nn.Module, name: str, options: NBNOptions, like: Optional[Tensor] = None) -> None:
+def register_magnitude(module: nn.Module, name: str, options: NBNOptions, like: Tensor | None = None) -> None:
     """Register a magnitude of shape ``()``: a parameter, or a buffer of the same key when it is fixed.
 
-    A buffer stays fixed whatever sets ``requires_grad`` of a module's parameters afterwards, as ``build_norm_layer`` does.
+    A buffer stays fixed whatever sets ``requires_grad`` of a module's parameters afterwards, as ``build_norm_layer``
+    does.
 
     Args:
         module (nn.Module): The holder.

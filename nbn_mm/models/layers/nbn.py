@@ -1,16 +1,18 @@
 """Normalizing Batch Normalization (NBN).
 
-Bao et al., Normalizing Batch Normalization for Long-Tailed Recognition, TIP 2024, arXiv:2501.03122: the affine vectors of
-a batch norm keep only their direction, their length is one learnable scalar g,
+Bao et al., Normalizing Batch Normalization for Long-Tailed Recognition, TIP 2024, arXiv:2501.03122: the affine vectors
+of a batch norm keep only their direction, their length is one learnable scalar g,
 
     w̃ = g · w / (‖w‖ + ε),        b̃ = g · b / (‖b‖ + ε).
 
-Known limit of the formula, kept as published by ``zero_bias='published'``: at b = 0, where training starts, the gradient
-of b is the incoming one times g / ε = 1e6, so that the first step throws ‖b‖ far out and its direction hardly moves later.
+Known limit of the formula, kept as published by ``zero_bias='published'``: at b = 0, where training starts, the
+gradient of b is the incoming one times g / ε = 1e6, so that the first step throws ‖b‖ far out and its direction hardly
+moves later.
 """
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional
+from typing import Any
 
 import torch
 from mmengine.registry import MODELS
@@ -18,56 +20,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .all_reduce_bn import SyncableBatchNorm, adopt_state
+from .directions import effective_vector, is_zero, random_direction, vector_length
 from .magnitude import LoadedLayer, MagnitudeHolder, register_magnitude
 from .nbn_options import NBNOptions
 
 ENTRY_POINT_OPTIONS = ('placement', 'stages', 'pattern', 'share')
-
-
-def vector_length(vector: Tensor, delta: Optional[float] = None) -> Tensor:
-    """‖v‖, or √(‖v‖² + δ²) with a δ; shape ``()``. The gradient of ‖v‖ at 0 is 0."""
-    if delta is None:
-        return torch.linalg.vector_norm(vector)
-    return (vector.square().sum() + delta**2).sqrt()
-
-
-def effective_vector(direction: Tensor,
-                     magnitude: Tensor,
-                     norm_eps: float = 1e-6,
-                     normalize: bool = True,
-                     delta: Optional[float] = None,
-                     gain: Optional[Tensor] = None) -> Tensor:
-    """g · v / (‖v‖ + ε), computed in at least float32 whatever autocast says.
-
-    Args:
-        direction (Tensor): v, shape ``(C, )``.
-        magnitude (Tensor): g, shape ``()``.
-        norm_eps (float): ε. Defaults to 1e-6.
-        normalize (bool): False: g · v.
-        delta (float, optional): δ of the smooth length, see :func:`vector_length`.
-        gain (Tensor, optional): A factor of g, shape ``()``.
-
-    Returns:
-        Tensor: Shape ``(C, )``, dtype of ``direction``.
-    """
-    dtype = torch.promote_types(direction.dtype, torch.float32)
-    vector, scale = direction.to(dtype), magnitude.to(dtype)
-    if gain is not None:
-        scale = scale * gain.to(dtype)
-    if normalize:
-        scale = scale / (vector_length(vector, delta) + norm_eps)
-    return (scale * vector).to(direction.dtype)
-
-
-def _is_zero(vector: Tensor) -> bool:
-    return not vector.is_meta and not bool(vector.detach().any())
-
-
-def _random_direction(vector: Tensor, generator: Optional[torch.Generator] = None) -> None:
-    """Fill ``(C, )`` with a random direction of norm 1."""
-    sample = torch.randn(vector.shape, generator=generator, dtype=torch.float64)
-    with torch.no_grad():
-        vector.copy_(sample / sample.norm())
 
 
 @MODELS.register_module()
@@ -102,19 +59,21 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
     def __init__(self,
                  num_features: int,
                  eps: float = 1e-5,
-                 momentum: Optional[float] = 0.1,
+                 momentum: float | None = 0.1,
                  affine: bool = True,
                  track_running_stats: bool = True,
-                 device: Optional[torch.device] = None,
-                 dtype: Optional[torch.dtype] = None,
+                 device: torch.device | None = None,
+                 dtype: torch.dtype | None = None,
                  **options: Any) -> None:
         misplaced = [name for name in ENTRY_POINT_OPTIONS if name in options]
         if misplaced:
-            raise ValueError(f'{", ".join(f"{name}={options[name]!r}" for name in misplaced)} in norm_cfg: a norm layer is '
-                             'built alone and cannot share or be placed. Use backbone=dict(type=\'NBNBackbone\', '
-                             f'base=..., nbn=dict({misplaced[0]}=...)) and norm_cfg=dict(type=\'BN\').')
+            given = ', '.join(f'{name}={options[name]!r}' for name in misplaced)
+            raise ValueError(f'{given} in norm_cfg: a norm layer is built alone and cannot share or be placed. Use '
+                             f"backbone=dict(type='NBNBackbone', base=..., nbn=dict({misplaced[0]}=...)) and "
+                             "norm_cfg=dict(type='BN').")
         if not affine:
-            raise ValueError('affine=False: NBN normalises weight and bias, so it needs them. Drop `affine` from norm_cfg.')
+            raise ValueError('affine=False: NBN normalises weight and bias, so it needs them. Drop `affine` from '
+                             'norm_cfg.')
         self.options = NBNOptions.from_dict(options)
         self.sync = self.options.sync
         self.source_type = nn.BatchNorm2d
@@ -131,7 +90,7 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
             self.record_gains()
 
     @classmethod
-    def from_batch_norm(cls, bn: _BatchNorm, options: NBNOptions, owner: Optional[nn.Module] = None,
+    def from_batch_norm(cls, bn: _BatchNorm, options: NBNOptions, owner: nn.Module | None = None,
                         group: str = '') -> 'NBN':
         """The NBN layer on the parameters, statistics and mode of ``bn`` (shared, not copied).
 
@@ -147,10 +106,10 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
                     dtype=bn.weight.dtype, **{name: getattr(options, name) for name in options.names()})
         adopt_state(layer, bn)
         layer.sync = layer.sync or getattr(bn, 'sync', False)
-        if _is_zero(layer.weight_direction):
+        if is_zero(layer.weight_direction):
             nn.init.ones_(layer.weight_direction)
-        if options.zero_bias == 'random' and _is_zero(layer.bias_direction):
-            _random_direction(layer.bias_direction)
+        if options.zero_bias == 'random' and is_zero(layer.bias_direction):
+            random_direction(layer.bias_direction)
         layer.record_gains()
         if owner is not None:
             for name in ('magnitude', 'bias_magnitude'):
@@ -182,7 +141,7 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         return self._effective('bias')
 
     @property
-    def owner(self) -> Optional[nn.Module]:
+    def owner(self) -> nn.Module | None:
         """The owner of the shared magnitude, or None when the layer has its own."""
         return self._owner
 
@@ -201,15 +160,15 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         gain = self._buffers[f'{name}_gain'] if options.records_gains else None
         delta = options.smooth_delta if name == 'bias' else None
         try:
-            return effective_vector(self._parameters[name], self.get_magnitude(name), options.norm_eps, options.normalize,
-                                    delta, gain)
+            return effective_vector(self._parameters[name], self.get_magnitude(name), options.norm_eps,
+                                    options.normalize, delta, gain)
         except AttributeError as error:  # else nn.Module.__getattr__ would hand out the direction instead
             raise RuntimeError(f'NBN could not compute its effective {name}: {error}') from error
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ('weight', 'bias') and name in self.__dict__.get('_parameters', ()) and not self._assignable:
-            raise AttributeError(f'{name} of an NBN layer is the effective vector and read-only; set {name}_direction.data, '
-                                 'or turn the network into a plain BN one first (fold).')
+            raise AttributeError(f'{name} of an NBN layer is the effective vector and read-only; set '
+                                 f'{name}_direction.data, or turn the network into a plain BN one first (fold).')
         super().__setattr__(name, value)
 
     _assignable = False
@@ -229,7 +188,9 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         nn.init.ones_(self.weight_direction)
         nn.init.zeros_(self.bias_direction)
         if self.options.zero_bias == 'random' and not self.bias_direction.is_meta:
-            _random_direction(self.bias_direction)
+            random_direction(self.bias_direction)
+        if 'weight_gain' in self._buffers:
+            self.record_gains()
 
     @torch.no_grad()
     def record_gains(self) -> None:
@@ -243,7 +204,7 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
             vector = self._parameters[name]
             wide = vector.to(torch.promote_types(vector.dtype, torch.float32))
             gain = vector_length(wide, delta) + self.options.norm_eps
-            if delta is None and _is_zero(vector):
+            if delta is None and is_zero(vector):
                 gain = torch.ones_like(gain)
             self._buffers[f'{name}_gain'].copy_(gain)
 
@@ -259,7 +220,7 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         """True in training mode and, for a layer in eval mode within training, wherever gradients are recorded."""
         return self.training or torch.is_grad_enabled()
 
-    def magnitudes_by_key(self) -> Dict[str, Tensor]:
+    def magnitudes_by_key(self) -> dict[str, Tensor]:
         """The magnitudes that this layer owns; empty under an owner."""
         if self._owner is not None:
             return {}
@@ -274,16 +235,17 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         held_gains = [name for name in gains if prefix + name in state_dict]
         if held_gains and not self.options.records_gains:
             raise ValueError(f"{layer}: the checkpoint holds {held_gains[0]!r}, it was trained with "
-                             "init_magnitude='pretrained' (and normalize=True). Set both in nbn=dict(...) of the backbone.")
+                             "init_magnitude='pretrained' (and normalize=True). Set both in nbn=dict(...) of the "
+                             'backbone.')
         with self._assignment():
             super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
                                           error_msgs)
         if prefix + 'weight' not in state_dict:
             return
-        if self.options.normalize and _is_zero(self.weight_direction):
-            raise ValueError(f'{layer}: the weight is zero after loading, so it has no direction and NBN cannot normalise '
-                             'it. The checkpoint was zero-initialised there (zero_init_residual) and hardly trained; load '
-                             'another, or choose other layers with nbn.placement or nbn.pattern.')
+        if self.options.normalize and is_zero(self.weight_direction):
+            raise ValueError(f'{layer}: the weight is zero after loading, so it has no direction and NBN cannot '
+                             'normalise it. The checkpoint was zero-initialised there (zero_init_residual) and hardly '
+                             'trained; load another, or choose other layers with nbn.placement or nbn.pattern.')
         if not held_gains:
             missing_keys[:] = [key for key in missing_keys if key not in [prefix + name for name in gains]]
             self.record_gains()
@@ -294,14 +256,14 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
             self.finish_loading(state_dict, prefix, [loaded])
 
     def start_zero_bias(self, name: str) -> None:
-        """Give a bias that a plain BN checkpoint left at zero its random start, where ``zero_bias='random'`` asks for it.
+        """Give a bias that a plain BN checkpoint left at zero the random start of ``zero_bias='random'``.
 
         The direction is drawn from ``name``, so that all ranks draw the same. With recorded gains the bias stays 0,
         because the first network equals the loaded one.
         """
-        if self.options.zero_bias != 'random' or self.options.records_gains or not _is_zero(self.bias_direction):
+        if self.options.zero_bias != 'random' or self.options.records_gains or not is_zero(self.bias_direction):
             return
-        _random_direction(self.bias_direction, torch.Generator().manual_seed(zlib.crc32(name.encode())))
+        random_direction(self.bias_direction, torch.Generator().manual_seed(zlib.crc32(name.encode())))
 
     def extra_repr(self) -> str:
         """Arguments and options."""

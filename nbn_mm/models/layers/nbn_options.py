@@ -2,7 +2,7 @@
 import math
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any, Dict, Optional, Union
+from typing import Any
 
 ZERO_BIAS = ('published', 'random', 'smooth')
 PRETRAINED = 'pretrained'
@@ -15,8 +15,8 @@ class NBNOptions:
     """How an NBN layer turns a direction into an effective vector.
 
     Args:
-        init_magnitude (float | str): Start of the magnitude g, > 0; ``'pretrained'``: g starts at 1 and is multiplied by
-            a gain per vector that is recorded at loading, so that the first network equals the loaded one.
+        init_magnitude (float | str): Start of the magnitude g, > 0; ``'pretrained'``: g starts at 1 and is multiplied
+            by a gain per vector that is recorded at loading, so that the first network equals the loaded one.
         separate_bias_magnitude (bool): Whether the biases have a magnitude of their own.
         learn_magnitude (bool): False keeps the magnitude fixed (a buffer of the same name).
         normalize (bool): False: ``magnitude * weight``.
@@ -29,7 +29,7 @@ class NBNOptions:
     Raises:
         ValueError: If a value is out of its range; the message names the option.
     """
-    init_magnitude: Union[float, str] = 1.0
+    init_magnitude: float | str = 1.0
     separate_bias_magnitude: bool = False
     learn_magnitude: bool = True
     normalize: bool = True
@@ -57,7 +57,7 @@ class NBNOptions:
         return tuple(f.name for f in fields(cls))
 
     @classmethod
-    def from_dict(cls, options: Dict[str, Any], also_known: tuple = ()) -> 'NBNOptions':
+    def from_dict(cls, options: dict[str, Any], also_known: tuple = ()) -> 'NBNOptions':
         """Build from a config dict.
 
         Args:
@@ -89,7 +89,7 @@ class NBNOptions:
         return self.init_magnitude == PRETRAINED or (not self.normalize and self.start == 1.0)
 
     @property
-    def smooth_delta(self) -> Optional[float]:
+    def smooth_delta(self) -> float | None:
         """δ of the smooth bias, or None."""
         return float(self.bias_delta) if self.zero_bias == 'smooth' else None
 

@@ -3,7 +3,6 @@
 torch's and mmcv's SyncBN have no CPU kernel. The collectives here are one ``all_gather`` of ``2C + 1`` numbers in the
 forward pass and one ``all_reduce`` of ``2C`` numbers in the backward pass, which gloo and nccl both have.
 """
-from typing import Optional, Tuple
 
 import torch
 import torch.distributed as dist
@@ -17,7 +16,7 @@ def sync_world_size() -> int:
     return dist.get_world_size()
 
 
-def global_moments(x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+def global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and sum of squared deviations of each channel over the batches of all ranks.
 
     Each rank takes the moments of its own batch in two passes; they are then merged by the formula of parallel variance
@@ -87,10 +86,10 @@ class _SyncBatchNorm(torch.autograd.Function):
 
 
 def sync_batch_norm(x: Tensor,
-                    running_mean: Optional[Tensor],
-                    running_var: Optional[Tensor],
-                    weight: Optional[Tensor] = None,
-                    bias: Optional[Tensor] = None,
+                    running_mean: Tensor | None,
+                    running_var: Tensor | None,
+                    weight: Tensor | None = None,
+                    bias: Tensor | None = None,
                     momentum: float = 0.1,
                     eps: float = 1e-5) -> Tensor:
     """``F.batch_norm`` of a training step, with the statistics of all ranks' batches.

@@ -1,5 +1,5 @@
 """BN → NBN in place, with the owner of the shared magnitude."""
-from typing import Dict, Optional, Sequence
+from collections.abc import Sequence
 
 from mmengine.logging import print_log
 from torch import nn
@@ -15,8 +15,8 @@ OWNER_NAME = 'nbn'
 
 def apply_nbn(backbone: nn.Module,
               placement: str = 'paper',
-              stages: Optional[Sequence[int]] = None,
-              pattern: Optional[str] = None,
+              stages: Sequence[int] | None = None,
+              pattern: str | None = None,
               share: str = 'all',
               **options) -> nn.Module:
     """Replace chosen batch norms of a network by NBN, in place, and give it the owner of their magnitude.
@@ -44,8 +44,8 @@ def apply_nbn(backbone: nn.Module,
     norms = batch_norms(backbone)
     for name in names:
         if norms[name]._parameters.get('weight') is None:
-            raise ValueError(f'The batch norm {name} has no weight and bias (affine=False), so NBN has nothing to normalise '
-                             'there. Set backbone.norm_cfg.affine, or leave it out with nbn.pattern.')
+            raise ValueError(f'The batch norm {name} has no weight and bias (affine=False), so NBN has nothing to '
+                             'normalise there. Set backbone.norm_cfg.affine, or leave it out with nbn.pattern.')
     groups = group_layers(backbone, names, share)
     owner = NBNOwner(parsed, groups.values(), like=norms[names[0]].weight)
     replaced = {norms[name]: NBN.from_batch_norm(norms[name], parsed, owner, groups[name]) for name in names}
@@ -54,24 +54,26 @@ def apply_nbn(backbone: nn.Module,
     replace_modules(backbone, replaced)
     owner.train(backbone.training)
     backbone.add_module(OWNER_NAME, owner)
-    print_log(f'NBN replaces {len(names)} of {len(norms)} batch norms of {type(backbone).__name__}: {", ".join(names)}; '
-              f'{len(owner.groups)} magnitude group(s), {parsed}', logger='current')
+    print_log(f'NBN replaces {len(names)} of {len(norms)} batch norms of {type(backbone).__name__}: '
+              f'{", ".join(names)}; {len(owner.groups)} magnitude group(s), {parsed}', logger='current')
     return backbone
 
 
 def _check_network(backbone: nn.Module) -> None:
     if hasattr(backbone, OWNER_NAME):
-        raise ValueError(f'{type(backbone).__name__} already has an attribute {OWNER_NAME!r}; NBN cannot be placed twice.')
+        raise ValueError(f'{type(backbone).__name__} already has an attribute {OWNER_NAME!r}; NBN cannot be placed '
+                         'twice.')
     for name, module in batch_norms(backbone).items():
         if isinstance(module, NBN):
-            raise ValueError(f'{name} is NBN already: give the backbone norm_cfg=dict(type=\'BN\') and let nbn=dict(...) place '
-                             'it, or build `base` without NBNBackbone.')
+            raise ValueError(f"{name} is NBN already: give the backbone norm_cfg=dict(type='BN') and let nbn=dict(...) "
+                             'place it, or build `base` without NBNBackbone.')
         if isinstance(module, SyncBatchNorm):
             raise ValueError(f'{name} is a SyncBN, whose statistics NBN cannot take over. Set backbone.norm_cfg='
-                             "dict(type='BN') and nbn=dict(sync=True), which synchronises all batch norms of the backbone.")
+                             "dict(type='BN') and nbn=dict(sync=True), which synchronises all batch norms of the "
+                             'backbone.')
 
 
-def replace_modules(network: nn.Module, replaced: Dict[_BatchNorm, nn.Module]) -> None:
+def replace_modules(network: nn.Module, replaced: dict[_BatchNorm, nn.Module]) -> None:
     """Put new modules in the places of old ones, wherever a parent holds them.
 
     Args:

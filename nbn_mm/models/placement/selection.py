@@ -4,7 +4,8 @@ Bao et al., Normalizing Batch Normalization for Long-Tailed Recognition, TIP 202
 in the last stage, the batch norm that ends each residual block and the one of the stage's downsample path.
 """
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,12 +16,12 @@ SHORTCUTS = ('downsample', 'shortcut')
 BY_PATTERN = "choose layers by name with nbn=dict(pattern='...')"
 
 
-def batch_norms(module: nn.Module) -> Dict[str, _BatchNorm]:
+def batch_norms(module: nn.Module) -> dict[str, _BatchNorm]:
     """Name → batch norm, in the order of definition."""
     return {name: child for name, child in module.named_modules() if isinstance(child, _BatchNorm)}
 
 
-def find_stages(backbone: nn.Module) -> List[str]:
+def find_stages(backbone: nn.Module) -> list[str]:
     """Names of the residual stages: the host's ``res_layers``, else the children ``layer1``, ``layer2``, …"""
     names = getattr(backbone, 'res_layers', None)
     if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and hasattr(backbone, n) for n in names):
@@ -29,13 +30,13 @@ def find_stages(backbone: nn.Module) -> List[str]:
     return sorted(numbered, key=lambda n: int(n[len('layer'):]))
 
 
-def find_blocks(backbone: nn.Module) -> List[str]:
+def find_blocks(backbone: nn.Module) -> list[str]:
     """Names of the residual blocks: the children of the stages that hold a batch norm."""
     return [f'{stage}.{name}' for stage in find_stages(backbone)
             for name, block in getattr(backbone, stage).named_children() if batch_norms(block)]
 
 
-def block_end_norms(block: nn.Module, name: str) -> List[str]:
+def block_end_norms(block: nn.Module, name: str) -> list[str]:
     """Names of the batch norms that end the paths of a residual block: its last one and that of the downsample path.
 
     The last one is the direct child with the highest number (``bn3`` of ``bn1, bn2, bn3``): the order of definition
@@ -54,8 +55,8 @@ def block_end_norms(block: nn.Module, name: str) -> List[str]:
         if match and isinstance(child, _BatchNorm):
             numbered[int(match[1])] = child_name
     if not numbered:
-        raise ValueError(f'Block {name} ({type(block).__name__}) has no batch norm named with a number, such as bn2, so the '
-                         f'one that ends it is unknown; {BY_PATTERN}.')
+        raise ValueError(f'Block {name} ({type(block).__name__}) has no batch norm named with a number, such as bn2, '
+                         f'so the one that ends it is unknown; {BY_PATTERN}.')
     ends = [f'{name}.{numbered[max(numbered)]}']
     for path in SHORTCUTS:
         if isinstance(getattr(block, path, None), nn.Module):
@@ -64,11 +65,11 @@ def block_end_norms(block: nn.Module, name: str) -> List[str]:
     return ends
 
 
-def _choose_stages(backbone: nn.Module, stages: Optional[Sequence[int]]) -> List[str]:
+def _choose_stages(backbone: nn.Module, stages: Sequence[int] | None) -> list[str]:
     names = find_stages(backbone)
     if not names:
-        raise ValueError(f'{type(backbone).__name__} has no residual stages (res_layers, or children layer1, layer2, …); '
-                         f"{BY_PATTERN}, or take placement='C'.")
+        raise ValueError(f'{type(backbone).__name__} has no residual stages (res_layers, or children layer1, layer2, '
+                         f"…); {BY_PATTERN}, or take placement='C'.")
     stages = (-1, ) if stages is None else stages
     if not isinstance(stages, (list, tuple)) or not stages or not all(type(s) is int for s in stages):
         raise ValueError(f'nbn.stages={stages!r} must be a tuple of integers, 1-based, negative from the end.')
@@ -81,14 +82,14 @@ def _choose_stages(backbone: nn.Module, stages: Optional[Sequence[int]]) -> List
     return [name for name in names if name in chosen]
 
 
-def select_layers(backbone: nn.Module, placement: str = 'paper', stages: Optional[Sequence[int]] = None,
-                  pattern: Optional[str] = None) -> List[str]:
+def select_layers(backbone: nn.Module, placement: str = 'paper', stages: Sequence[int] | None = None,
+                  pattern: str | None = None) -> list[str]:
     """Names of the batch norms that become NBN, in the order of definition.
 
     Args:
         backbone (nn.Module): Any network; ``pattern`` and ``'C'`` need no residual stages.
-        placement (str): ``'paper'``, ``'A'`` (all of the stages), ``'B_stage'`` (A without the paper's), ``'B_network'``
-            (all of the network without the paper's) or ``'C'`` (all).
+        placement (str): ``'paper'``, ``'A'`` (all of the stages), ``'B_stage'`` (A without the paper's),
+            ``'B_network'`` (all of the network without the paper's) or ``'C'`` (all).
         stages (Sequence[int], optional): 1-based, negative from the end; None: the last.
         pattern (str, optional): Searched in the names; replaces ``placement``.
 
@@ -117,7 +118,7 @@ def select_layers(backbone: nn.Module, placement: str = 'paper', stages: Optiona
     return [name for name in norms if name in chosen]
 
 
-def _place(backbone: nn.Module, norms: Dict[str, _BatchNorm], placement: str, stages: Any) -> List[str]:
+def _place(backbone: nn.Module, norms: dict[str, _BatchNorm], placement: str, stages: Any) -> list[str]:
     if placement == 'C':
         return list(norms)
     chosen_stages = _choose_stages(backbone, stages)
@@ -131,7 +132,7 @@ def _place(backbone: nn.Module, norms: Dict[str, _BatchNorm], placement: str, st
     return [name for name in (within if placement == 'B_stage' else norms) if name not in ends]
 
 
-def group_layers(backbone: nn.Module, names: Sequence[str], share: str = 'all') -> Dict[str, str]:
+def group_layers(backbone: nn.Module, names: Sequence[str], share: str = 'all') -> dict[str, str]:
     """Layer name → name of the group that shares a magnitude.
 
     Args:
@@ -150,8 +151,8 @@ def group_layers(backbone: nn.Module, names: Sequence[str], share: str = 'all') 
     raw = {}
     expression = None if share in SHARES else _compile(share, 'share')
     if expression is not None and expression.groups != 1:
-        raise ValueError(f'nbn.share={share!r} must be one of {SHARES} or a regular expression with one group, whose text '
-                         f"names the sharers, such as r'(expert\\d+)'; it has {expression.groups}.")
+        raise ValueError(f'nbn.share={share!r} must be one of {SHARES} or a regular expression with one group, whose '
+                         f"text names the sharers, such as r'(expert\\d+)'; it has {expression.groups}.")
     blocks = find_blocks(backbone) if share == 'block' else []
     for name in names:
         if share == 'none':
@@ -166,13 +167,14 @@ def group_layers(backbone: nn.Module, names: Sequence[str], share: str = 'all') 
     return _as_identifiers(raw)
 
 
-def _as_identifiers(raw: Dict[str, str]) -> Dict[str, str]:
+def _as_identifiers(raw: dict[str, str]) -> dict[str, str]:
     """Group names as parameter names, which hold no dot."""
     groups = {name: group.replace('.', '_') for name, group in raw.items()}
-    origin: Dict[str, str] = {}
+    origin: dict[str, str] = {}
     for name, group in groups.items():
         if origin.setdefault(group, raw[name]) != raw[name]:
-            raise ValueError(f'nbn.share: the groups {origin[group]!r} and {raw[name]!r} would both be named {group!r}.')
+            raise ValueError(f'nbn.share: the groups {origin[group]!r} and {raw[name]!r} would both be named '
+                             f'{group!r}.')
         if hasattr(nn.Module(), group):
             raise ValueError(f'nbn.share: the group {group!r} cannot name a parameter.')
     return groups

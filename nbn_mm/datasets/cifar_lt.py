@@ -2,7 +2,7 @@
 import hashlib
 import logging
 import pickle
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any
 
 import mmengine.dist as dist
 import numpy as np
@@ -28,23 +28,23 @@ class _LongTailedCIFAR:
                  split: str = 'train',
                  imbalance_factor: float = 100,
                  imbalance_type: str = 'exp',
-                 subset: Union[str, int] = 'canonical',
+                 subset: str | int = 'canonical',
                  verify_md5: bool = True,
                  download: bool = False,
                  **kwargs: Any) -> None:
         if split not in ('train', 'test'):
             raise ValueError(f"{type(self).__name__}: split={split!r} is unknown; use 'train' or 'test'.")
         # Values first: a wrong one must not wait until the files are read.
-        long_tail_counts(self.images_per_class['train'], len(self.METAINFO['classes']), imbalance_factor, imbalance_type)
+        long_tail_counts(self.images_per_class['train'], self._num_classes, imbalance_factor, imbalance_type)
         check_subset(subset)
         self.imbalance_factor = imbalance_factor
         self.imbalance_type = imbalance_type
         self.subset = subset
         self.verify_md5 = verify_md5
-        self.subset_hash: Optional[str] = None
+        self.subset_hash: str | None = None
         super().__init__(data_root=data_root, split=split, download=download, **kwargs)
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Read, check and, for ``'train'``, thin out the images.
 
         Returns:
@@ -63,8 +63,9 @@ class _LongTailedCIFAR:
         missing = [path for path, _ in files if not exists(path)]
         if missing:
             raise FileNotFoundError(
-                f'{self._name}: missing {missing}. Unpack {self.filename} ({self.url}) into data_root={self.data_root!r}, '
-                f'so that {self.base_folder}/ stands in it, or set download=True in the config of the data set.')
+                f'{self._name}: missing {missing}. Unpack {self.filename} ({self.url}) into '
+                f'data_root={self.data_root!r}, so that {self.base_folder}/ stands in it, '
+                'or set download=True in the config of the data set.')
         parts = [self._read(path, md5) for path, md5 in files]
         images = np.concatenate([data for data, _ in parts]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         labels = np.concatenate([labels for _, labels in parts])
@@ -85,17 +86,19 @@ class _LongTailedCIFAR:
     def _num_classes(self) -> int:
         return len(self.METAINFO['classes'])
 
-    def _read(self, path: str, md5: str) -> Tuple[np.ndarray, np.ndarray]:
+    def _read(self, path: str, md5: str) -> tuple[np.ndarray, np.ndarray]:
         content = get(path)
         actual = hashlib.md5(content).hexdigest()
         if self.verify_md5 and actual != md5:
             raise ValueError(
-                f'{self._name}: {path} has md5 {actual}, expected {md5}. It is damaged, or no official copy. To use a '
-                're-packed copy, set verify_md5=False in the config of the data set. Nothing was downloaded or changed.')
+                f'{self._name}: {path} has md5 {actual}, expected {md5}. It is damaged, or no official copy. To use '
+                'a re-packed copy, set verify_md5=False in the config of the data set. Nothing was downloaded or '
+                'changed.')
         try:
             entry = pickle.loads(content, encoding='latin1')
         except Exception as error:  # a damaged pickle raises nearly anything
-            raise ValueError(f'{self._name}: {path} is no readable pickle ({type(error).__name__}: {error}).') from error
+            reason = f'{type(error).__name__}: {error}'
+            raise ValueError(f'{self._name}: {path} is no readable pickle ({reason}).') from error
         key = 'fine_labels' if 'fine' in self.meta['key'] else 'labels'
         if not isinstance(entry, dict) or 'data' not in entry or key not in entry:
             raise ValueError(f'{self._name}: {path} holds no CIFAR batch: a dict with `data` and `{key}` is expected.')
@@ -123,11 +126,12 @@ class _LongTailedCIFAR:
         if self.split == 'train' and self.subset == 'canonical':
             raise ValueError(f"{text}, so that subset='canonical' can't be drawn. Set subset='first' or a seed in the "
                              'config of the data set.')
-        print_log(f'{text}: accuracies are not comparable with published ones.', logger='current', level=logging.WARNING)
+        print_log(
+            f'{text}: accuracies are not comparable with published ones.', logger='current', level=logging.WARNING)
 
     def _download(self, root: str) -> None:
-        """Fetch the archive if nothing of the data set is there yet; the first rank acts, all ranks learn how it went."""
-        outcome: List[Optional[str]] = [None]
+        """Fetch the archive if nothing of the data set is there; the first rank acts, all learn how it went."""
+        outcome: list[str | None] = [None]
         if dist.is_main_process():
             try:
                 self._download_if_absent(root)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any
 
 import numpy as np
-from mmengine.dataset import ClassBalancedDataset, RepeatDataset
-from torch.utils.data import ConcatDataset, Subset
+
+from .dataset_labels import cat_ids, leaves_of
 
 FIELD = '`class_counts` of ClassCountsHook'
 
@@ -28,9 +28,9 @@ class ClassCounts:
         TypeError: If a count is no integer.
         ValueError: If lengths differ, there is no class, or a count is negative.
     """
-    classes: Tuple[str, ...]
-    images: Tuple[int, ...]
-    instances: Optional[Tuple[int, ...]] = None
+    classes: tuple[str, ...]
+    images: tuple[int, ...]
+    instances: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'classes', tuple(str(name) for name in self.classes))
@@ -41,7 +41,7 @@ class ClassCounts:
             if values is not None:
                 object.__setattr__(self, name, self._checked(name, values))
 
-    def _checked(self, name: str, values: Sequence) -> Tuple[int, ...]:
+    def _checked(self, name: str, values: Sequence) -> tuple[int, ...]:
         values = tuple(values)
         if len(values) != len(self.classes):
             raise ValueError(f'class counts: {len(values)} numbers of {name} for {len(self.classes)} classes.')
@@ -60,7 +60,7 @@ class ClassCounts:
         return len(self.classes)
 
     @property
-    def zero_classes(self) -> Tuple[int, ...]:
+    def zero_classes(self) -> tuple[int, ...]:
         """tuple[int]: Indices of the classes without any image."""
         return tuple(index for index, count in enumerate(self.images) if count == 0)
 
@@ -71,13 +71,13 @@ class ClassCounts:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
-    def imbalance_factor(self) -> Optional[float]:
+    def imbalance_factor(self) -> float | None:
         """float | None: Largest over smallest count of the classes that have images; None if none has."""
         counts = [count for count in self.images if count > 0]
         return max(counts) / min(counts) if counts else None
 
     @property
-    def gini(self) -> Optional[float]:
+    def gini(self) -> float | None:
         """float | None: Gini coefficient of the images over all C classes (0: balanced); None without images."""
         total = sum(self.images)
         if total == 0:
@@ -85,7 +85,7 @@ class ClassCounts:
         weighted = sum((2 * rank - self.num_classes - 1) * count for rank, count in enumerate(sorted(self.images), 1))
         return weighted / (self.num_classes * total)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain lists, str and None, which ``torch.load(weights_only=True)`` and JSON take."""
         return dict(
             classes=list(self.classes),
@@ -120,15 +120,15 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
 
 
-def parse_class_counts(value: Union[ClassCounts, Sequence[int], Mapping, str, PathLike],
-                       num_classes: Optional[int] = None,
-                       classes: Optional[Sequence[str]] = None,
+def parse_class_counts(value: ClassCounts | Sequence[int] | Mapping | str | PathLike,
+                       num_classes: int | None = None,
+                       classes: Sequence[str] | None = None,
                        field: str = FIELD) -> ClassCounts:
     """Read counts that a user gives by hand, which override those of the training set.
 
     Args:
-        value (ClassCounts | Sequence[int] | Mapping | str | PathLike): A record, a list of images per class, a mapping of
-            class names to images, a mapping as :meth:`ClassCounts.to_dict` makes it, or the path of a JSON file that
+        value (ClassCounts | Sequence[int] | Mapping | str | PathLike): A record, a list of images per class, a mapping
+            of class names to images, a mapping as :meth:`ClassCounts.to_dict` makes it, or the path of a JSON file that
             holds a list or such a mapping.
         num_classes (int, optional): Number of classes that is expected.
         classes (Sequence[str], optional): Class names in label order: names for a list, and the order of a mapping of
@@ -168,12 +168,12 @@ def parse_class_counts(value: Union[ClassCounts, Sequence[int], Mapping, str, Pa
     return counts
 
 
-def _check_length(length: int, expected: Optional[int]) -> None:
+def _check_length(length: int, expected: int | None) -> None:
     if expected is not None and length != expected:
         raise ValueError(f'it holds {length} classes, but num_classes={expected}.')
 
 
-def _from_names(value: Mapping, classes: Optional[Sequence[str]]) -> ClassCounts:
+def _from_names(value: Mapping, classes: Sequence[str] | None) -> ClassCounts:
     if classes is None:
         return ClassCounts(tuple(value), tuple(value.values()))
     missing = [name for name in classes if name not in value]
@@ -214,7 +214,7 @@ def count_classes(dataset: Any) -> ClassCounts:
         ValueError: If there are no class names, parts of a concatenation differ in them, a label lies outside of the
             classes, or the set is empty.
     """
-    leaves = list(_leaves(dataset, None))
+    leaves = list(leaves_of(dataset))
     classes = _common_classes([leaf for leaf, _ in leaves])
     images = np.zeros(len(classes), dtype=np.int64)
     instances = np.zeros(len(classes), dtype=np.int64)
@@ -227,52 +227,22 @@ def count_classes(dataset: Any) -> ClassCounts:
         detection &= has_boxes
         total += size
     if total == 0:
-        raise ValueError(f'{type(dataset).__name__} holds no images, so there are no class counts. Check its data_root, '
-                         'ann_file, filter_cfg and indices in train_dataloader.')
+        raise ValueError(f'{type(dataset).__name__} holds no images, so there are no class counts. Check its '
+                         'data_root, ann_file, filter_cfg and indices in train_dataloader.')
     return ClassCounts(classes, images.tolist(), instances.tolist() if detection else None)
 
 
-def _leaves(dataset: Any, indices: Optional[np.ndarray]) -> Iterator[Tuple[Any, Optional[np.ndarray]]]:
-    """Data sets that hold labels themselves, each with the distinct indices in use (None: all)."""
-    if hasattr(dataset, 'full_init'):
-        dataset.full_init()
-    inner = getattr(dataset, 'dataset', None)
-    if isinstance(dataset, Subset):
-        own = np.asarray(dataset.indices, dtype=np.int64).reshape(-1)
-        own = np.where(own < 0, own + len(inner), own)
-        yield from _leaves(inner, own if indices is None else own[indices])
-    elif isinstance(dataset, ConcatDataset):
-        start = 0
-        for part in dataset.datasets:
-            stop = start + len(part)
-            yield from _leaves(
-                part, None if indices is None else indices[(indices >= start) & (indices < stop)] - start)
-            start = stop
-    elif isinstance(dataset, RepeatDataset):
-        yield from _leaves(inner, None if indices is None else indices % max(len(inner), 1))
-    elif isinstance(dataset, ClassBalancedDataset):
-        # Every image is repeated at least once, so that the whole wrapper holds the whole set.
-        yield from _leaves(inner, None if indices is None else np.asarray(dataset.repeat_indices)[indices])
-    elif inner is not None and hasattr(inner, '__len__') and len(inner) == len(dataset):
-        # One to one: mmpretrain's KFoldDataset (its `dataset` is the fold already), mmdet's MultiImageMixDataset.
-        yield from _leaves(inner, indices)
-    elif inner is not None and not hasattr(dataset, 'get_cat_ids'):
-        raise TypeError(f'class counts: {type(dataset).__name__} wraps {len(inner)} images and yields {len(dataset)}, and '
-                        f'how is not known. Give the counts in {FIELD}, or the wrapper a get_cat_ids.')
-    else:
-        yield dataset, None if indices is None else np.unique(indices)
-
-
-def _common_classes(leaves: List[Any]) -> Tuple[str, ...]:
-    first: Optional[Tuple[str, ...]] = None
+def _common_classes(leaves: list[Any]) -> tuple[str, ...]:
+    first: tuple[str, ...] | None = None
     for leaf in leaves:
         classes = (getattr(leaf, 'metainfo', None) or {}).get('classes')
         if not classes or isinstance(classes, str):
-            raise ValueError(f"class counts: {type(leaf).__name__} has no class names. Set metainfo=dict(classes=[...]) in "
-                             'its config.')
+            raise ValueError(f"class counts: {type(leaf).__name__} has no class names. Set "
+                             'metainfo=dict(classes=[...]) in its config.')
         classes = tuple(str(name) for name in classes)
         if first is not None and classes != first:
-            where = next((i for i, (a, b) in enumerate(zip(first, classes)) if a != b), min(len(first), len(classes)))
+            shared = min(len(first), len(classes))
+            where = next((i for i in range(shared) if first[i] != classes[i]), shared)
             raise ValueError(
                 f'class counts: the concatenated data sets differ in their classes from label {where} on: '
                 f'{type(leaves[0]).__name__} has {len(first)} classes ({list(first[where:where + 3])} …), '
@@ -281,47 +251,20 @@ def _common_classes(leaves: List[Any]) -> Tuple[str, ...]:
     return first or ()
 
 
-def _labels(dataset: Any, indices: Optional[np.ndarray], num_classes: int) -> Tuple[np.ndarray, np.ndarray, int, bool]:
+def _labels(dataset: Any, indices: np.ndarray | None, num_classes: int) -> tuple[np.ndarray, np.ndarray, int, bool]:
     """All labels of a data set, the image of each, the number of images, and whether they are labels of boxes."""
     positions = range(len(dataset)) if indices is None else indices.tolist()
     first = dataset.get_data_info(positions[0]) if len(positions) and hasattr(dataset, 'get_data_info') else {}
-    labels: List[int] = []
-    owners: List[int] = []
+    labels: list[int] = []
+    owners: list[int] = []
     for index in positions:
         for label in cat_ids(dataset, index):
             if isinstance(label, (bool, np.bool_)) or not isinstance(label, Integral):
                 raise TypeError(f'{type(dataset).__name__}: label {label!r} of image {index} is no integer.')
             if not 0 <= label < num_classes:
                 raise ValueError(f'{type(dataset).__name__}: image {index} has label {label}, outside of the '
-                                 f'{num_classes} classes (0 … {num_classes - 1}) in its metainfo. Check its ann_file and '
-                                 'its classes.')
+                                 f'{num_classes} classes (0 … {num_classes - 1}) in its metainfo. Check its ann_file '
+                                 'and its classes.')
             labels.append(int(label))
             owners.append(index)
     return np.array(labels, dtype=np.int64), np.array(owners, dtype=np.int64), len(positions), 'instances' in first
-
-
-def cat_ids(dataset: Any, index: int) -> Sequence:
-    """Labels of one image of a data set: of its boxes in detection, one in single-label classification.
-
-    Args:
-        dataset: A data set of mmengine's interface.
-        index (int): Index of the image.
-
-    Returns:
-        Sequence[int]: The labels.
-
-    Raises:
-        TypeError: If the data set doesn't tell them.
-    """
-    if hasattr(dataset, 'get_cat_ids'):
-        try:
-            return dataset.get_cat_ids(index)
-        except (NotImplementedError, KeyError):  # mmengine's base class, or a host's without its labels: see below
-            pass
-    info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
-    if 'instances' in info:
-        return [instance['bbox_label'] for instance in info['instances']]
-    if 'gt_label' in info:
-        return np.atleast_1d(np.asarray(info['gt_label'])).tolist()
-    raise TypeError(f'class counts: the labels of {type(dataset).__name__} can\'t be read: get_cat_ids gives none, and '
-                    f'get_data_info gives neither `gt_label` nor `instances`. Give the counts in {FIELD}.')

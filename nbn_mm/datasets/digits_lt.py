@@ -1,5 +1,5 @@
 """Digits-LT: scikit-learn's handwritten digits, made long-tailed. Real images that need no download."""
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
@@ -11,7 +11,7 @@ TEST_PER_CLASS = 30
 TRAIN_PER_CLASS = 144
 
 
-def load_digits() -> Tuple[np.ndarray, np.ndarray]:
+def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """The 1,797 digits that scikit-learn carries (Alpaydin and Kaynak, UCI optical recognition of handwritten digits).
 
     Returns:
@@ -24,8 +24,9 @@ def load_digits() -> Tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError('DigitsLT takes its images from scikit-learn, which could not be imported; install it with '
-                          f'`pip install scikit-learn`. The original error was {type(error).__name__}: {error}') from error
+        raise ImportError(
+            'DigitsLT takes its images from scikit-learn, which could not be imported; install it with '
+            f'`pip install scikit-learn`. The original error was {type(error).__name__}: {error}') from error
     digits = datasets.load_digits()
     grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1), digits.target.astype(np.int64)
@@ -35,10 +36,9 @@ def load_digits() -> Tuple[np.ndarray, np.ndarray]:
 class DigitsLT(BaseDataset):
     """Scikit-learn's handwritten digits, 10 classes of 8×8 images, made long-tailed.
 
-    The split is fixed and stratified: the last 30 images of each class are ``'test'`` (300, balanced; the digits stand
-    in the order of their writers, so that most test writers are unseen), and of those before them the first 144 of each
-    class are the pool of ``'train'``. At imbalance factor 20 its classes have 144, 103, 74, 53, 38, 27, 19, 14, 10 and 7
-    images: two many-shot, four medium-shot and four few-shot classes.
+    The split is fixed and stratified: the last 30 images of each class, in file order, are ``'test'`` (300, balanced),
+    and of those before them the first 144 of each class are the pool of ``'train'``. At imbalance factor 20 its classes
+    have 144, 103, 74, 53, 38, 27, 19, 14, 10 and 7 images: two many-shot, four medium-shot and four few-shot classes.
 
     Args:
         split (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
@@ -58,8 +58,8 @@ class DigitsLT(BaseDataset):
                  split: str = 'train',
                  imbalance_factor: float = 20,
                  imbalance_type: str = 'exp',
-                 subset: Union[str, int] = 'canonical',
-                 metainfo: Optional[dict] = None,
+                 subset: str | int = 'canonical',
+                 metainfo: dict | None = None,
                  **kwargs: Any) -> None:
         if split not in ('train', 'test'):
             raise ValueError(f"DigitsLT: split={split!r} is unknown; use 'train' or 'test'.")
@@ -69,10 +69,10 @@ class DigitsLT(BaseDataset):
         self.imbalance_factor = imbalance_factor
         self.imbalance_type = imbalance_type
         self.subset = subset
-        self.subset_hash: Optional[str] = None
+        self.subset_hash: str | None = None
         super().__init__(ann_file='', metainfo=metainfo, **kwargs)
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Split the digits and, for ``'train'``, thin them out.
 
         Returns:
@@ -89,6 +89,6 @@ class DigitsLT(BaseDataset):
             self.subset_hash = subset_hash(indices, labels)
         return [dict(img=images[index], gt_label=int(labels[index])) for index in indices]
 
-    def extra_repr(self) -> List[str]:
+    def extra_repr(self) -> list[str]:
         """What tells one DigitsLT from another."""
         return [f'Split: \t{self.split}', f'Imbalance factor: \t{self.imbalance_factor} ({self.imbalance_type})']

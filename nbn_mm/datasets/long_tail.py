@@ -7,8 +7,8 @@ Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019, arXiv:1906.074
 published long-tailed figures are trained.
 """
 import hashlib
+from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Optional, Sequence, Union
 
 import numpy as np
 from mmengine.logging import print_log
@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 KINDS = ('exp', 'step')
 
 
-def long_tail_counts(sizes: Union[int, Sequence[int]],
+def long_tail_counts(sizes: int | Sequence[int],
                      num_classes: int,
                      imbalance_factor: float,
                      kind: str = 'exp') -> np.ndarray:
@@ -64,13 +64,14 @@ def long_tail_counts(sizes: Union[int, Sequence[int]],
 
 def select_subset(labels: Sequence[int],
                   counts: Sequence[int],
-                  subset: Union[str, int] = 'canonical',
-                  classes: Optional[Sequence[str]] = None) -> np.ndarray:
+                  subset: str | int = 'canonical',
+                  classes: Sequence[str] | None = None) -> np.ndarray:
     """Choose the images of a long-tailed subset.
 
     ``'canonical'`` visits the classes in label order, shuffles the indices of each with one
     ``np.random.RandomState(0)`` (whose stream NumPy keeps fixed over versions and machines) and takes the first ones.
-    An int seeds the same procedure otherwise; 0 is the canonical subset. ``'first'`` takes the first images of each class.
+    An int seeds the same procedure otherwise; 0 is the canonical subset. ``'first'`` takes the first images of each
+    class.
 
     Args:
         labels (Sequence[int]): Label of each image, shape ``(N, )``.
@@ -96,15 +97,15 @@ def select_subset(labels: Sequence[int],
         members = np.flatnonzero(labels == label)
         if len(members) < count:
             name = f'{label} ({classes[label]})' if classes is not None else str(label)
-            raise ValueError(f'class {name} has {len(members)} images, but the long-tailed subset needs {count}. Choose '
-                             'a larger imbalance_factor, or complete the data under data_root.')
+            raise ValueError(f'class {name} has {len(members)} images, but the long-tailed subset needs {count}. '
+                             'Choose a larger imbalance_factor, or complete the data under data_root.')
         if random is not None:
             random.shuffle(members)
         chosen.append(members[:count])
     return np.concatenate(chosen).astype(np.int64)
 
 
-def check_subset(subset: Union[str, int]) -> None:
+def check_subset(subset: str | int) -> None:
     """Raise if ``subset`` is no choice of :func:`select_subset`."""
     if isinstance(subset, bool) or not isinstance(subset, (str, Integral)):
         raise TypeError(f"subset={subset!r} must be 'canonical', 'first' or an int seed.")
@@ -133,9 +134,9 @@ def long_tail_indices(labels: Sequence[int],
                       classes: Sequence[str],
                       imbalance_factor: float,
                       kind: str,
-                      subset: Union[str, int],
+                      subset: str | int,
                       name: str,
-                      pool: Optional[Sequence[int]] = None) -> np.ndarray:
+                      pool: Sequence[int] | None = None) -> np.ndarray:
     """Make a data set long-tailed and log its size and hash.
 
     Args:

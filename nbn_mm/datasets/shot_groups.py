@@ -4,8 +4,8 @@ The thresholds are those of Liu et al., Large-Scale Long-Tailed Recognition in a
 arXiv:1904.05160: few below 20 training images, medium from 20 to 100 inclusive, many above 100.
 """
 from collections import OrderedDict
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Sequence, Union
 
 import numpy as np
 
@@ -30,11 +30,11 @@ def check_thresholds(few: int, many: int) -> None:
         if value < 0:
             raise ValueError(f'shot group threshold {name}={value} must not be negative.')
     if few - 1 > many:
-        raise ValueError(f'shot group thresholds few={few} and many={many} overlap: a class with {few - 1} images would '
-                         'be few and many at once. `few` must be at most `many` + 1.')
+        raise ValueError(f'shot group thresholds few={few} and many={many} overlap: a class with {few - 1} images '
+                         'would be few and many at once. `few` must be at most `many` + 1.')
 
 
-def shot_groups(counts: Union[Sequence[int], np.ndarray], few: int = FEW,
+def shot_groups(counts: Sequence[int] | np.ndarray, few: int = FEW,
                 many: int = MANY) -> 'OrderedDict[str, np.ndarray]':
     """Group classes by their number of training images.
 

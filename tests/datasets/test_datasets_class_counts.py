@@ -35,7 +35,7 @@ class Boxes(Labelled):
     """A detection set over a list of lists of box labels."""
 
     def load_data_list(self):
-        return [dict(instances=[dict(bbox_label=label, bbox=[0, 0, 1, 1]) for label in labels]) for labels in self.labels]
+        return [dict(instances=[dict(bbox_label=label) for label in labels]) for labels in self.labels]
 
     def get_cat_ids(self, idx):
         return [instance['bbox_label'] for instance in self.get_data_info(idx)['instances']]
@@ -126,9 +126,8 @@ def test_mmpretrain_sets(tmp_path):
 
 @pytest.mark.skipif(host_error('mmdet') is not None, reason='needs mmdet')
 def test_mmdet_sets(tmp_path):
-    from mmdet.datasets import CocoDataset
+    from mmdet.datasets import CocoDataset, MultiImageMixDataset
     from mmdet.datasets import ConcatDataset as DetConcatDataset
-    from mmdet.datasets import MultiImageMixDataset
     boxes = {1: [1, 1, 2], 2: [], 3: [2], 4: [1]}  # image -> category ids
     images = [dict(id=i, file_name=f'{i}.jpg', height=64, width=64 if i != 4 else 8) for i in boxes]
     anns = [dict(image_id=i, category_id=c, bbox=[1, 1, 6, 6], area=36, iscrowd=0) for i in boxes for c in boxes[i]]
@@ -196,9 +195,9 @@ def test_linear_time():
         dataset = Labelled([i % 3 for i in range(size)])
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             count_classes(dataset)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         return min(times)
 
     assert seconds(40000) < 60 * seconds(2000)
@@ -254,7 +253,7 @@ def test_override_forms(tmp_path):
 
 
 @pytest.mark.parametrize('value, kwargs, error, match', [
-    ([1, 2], dict(num_classes=3), ValueError, '`class_counts` of ClassCountsHook: it holds 2 classes, but num_classes=3'),
+    ([1, 2], dict(num_classes=3), ValueError, 'of ClassCountsHook: it holds 2 classes, but num_classes=3'),
     ([1, 2], dict(classes='abc'), ValueError, 'it holds 2 classes, but num_classes=3'),
     (ClassCounts('ab', (1, 2)), dict(num_classes=3), ValueError, 'it holds 2 classes, but num_classes=3'),
     ([1, 2], dict(classes='abc', num_classes=2), ValueError, '3 class names for num_classes=2'),

@@ -11,7 +11,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Subset
 
 import nbn_mm  # noqa: F401, the import registers
-from nbn_mm.datasets.samplers import class_samplers, image_labels
+from nbn_mm.datasets import image_labels
+from nbn_mm.datasets.samplers import class_samplers
 
 SIZES = (300, 60, 0, 12, 3)
 LABELS = np.random.RandomState(0).permutation(np.repeat(np.arange(5), SIZES)).tolist()
@@ -43,7 +44,8 @@ IDS = ['class', 'class4', 'root', 'progressive']
 def build(cfg, dataset=None, rank=0, world=1, monkeypatch=None, **kwargs):
     if monkeypatch is not None:
         monkeypatch.setattr(class_samplers, 'get_dist_info', lambda: (rank, world))
-    return DATA_SAMPLERS.build(dict(cfg, dataset=Labelled() if dataset is None else dataset, seed=kwargs.pop('seed', 1), **kwargs))
+    dataset = Labelled() if dataset is None else dataset
+    return DATA_SAMPLERS.build(dict(cfg, dataset=dataset, **{'seed': 1, **kwargs}))
 
 
 def shares(sampler, epochs=1):
@@ -126,7 +128,7 @@ def test_ranks_share_one_sequence(cfg, world, length, monkeypatch):
     parts = [build(cfg, rank=rank, world=world, **kwargs) for rank in range(world)]
     lists = [list(part) for part in parts]
     assert {len(part) for part in lists} == {len(parts[0])} == {-(-length // world)}
-    together = [index for group in zip(*lists) for index in group]
+    together = [index for group in zip(*lists, strict=True) for index in group]
     assert together == (whole * 3)[:len(together)] and len(together) >= length
     cut = [build(cfg, rank=rank, world=world, round_up=False, **kwargs) for rank in range(world)]
     lists = [list(part) for part in cut]
@@ -147,7 +149,7 @@ def test_infinite_ranks_share_one_stream(cfg, world, length, monkeypatch):
     parts = [build(cfg, rank=rank, world=world, infinite=True, **kwargs) for rank in range(world)]
     each = len(stream) // world
     lists = [list(itertools.islice(iter(part), each)) for part in parts]
-    assert [i for group in zip(*lists) for i in group] == stream[:each * world]
+    assert [i for group in zip(*lists, strict=True) for i in group] == stream[:each * world]
     for skipped in (0, 1, each // 2, each - 1):
         parts[-1].set_epoch(3)  # without effect
         parts[-1].skip(skipped)
@@ -201,7 +203,8 @@ def _train(work_dir, cfg, loop, resume=False):
         train_cfg=loop,
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', interval=7 if not loop['by_epoch'] else 2, by_epoch=loop['by_epoch'])),
+            checkpoint=dict(
+                type='CheckpointHook', interval=2 if loop['by_epoch'] else 7, by_epoch=loop['by_epoch'])),
         randomness=dict(seed=3),
         resume=resume,
         default_scope='mmengine',

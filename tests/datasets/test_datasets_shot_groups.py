@@ -11,7 +11,7 @@ def _slow(counts, few, many):
     return {name: members for name, members in groups.items() if members}
 
 
-@pytest.mark.parametrize('counts', [[0, 1, 19, 20, 21, 99, 100, 101, 5000], [19], [20], [100], [101], [0], [500, 3, 500]])
+@pytest.mark.parametrize('counts', [[0, 1, 19, 20, 21, 99, 100, 101, 5000], [19], [20], [100], [101], [0], [9, 3, 9]])
 @pytest.mark.parametrize('few, many', [(20, 100), (1, 0), (0, 100), (21, 20)])
 def test_groups_equal_a_loop(counts, few, many):
     got = {name: index.tolist() for name, index in shot_groups(np.array(counts), few, many).items()}

@@ -7,8 +7,16 @@ from PIL import Image, ImageEnhance, ImageOps
 from references import image_operations as reference
 
 import nbn_mm  # noqa: F401, the import registers
-from nbn_mm.datasets.transforms import (CIFAR10_POLICY, MAGNITUDES, OPERATIONS, SIGNED, CIFARAutoAugment, CIFARCutout,
-                                        apply_operation, magnitude_of)
+from nbn_mm.datasets.transforms import (
+    CIFAR10_POLICY,
+    MAGNITUDES,
+    OPERATIONS,
+    SIGNED,
+    CIFARAutoAugment,
+    CIFARCutout,
+    apply_operation,
+    magnitude_of,
+)
 
 GREY = (128, 128, 128)
 
@@ -16,7 +24,8 @@ GREY = (128, 128, 128)
 def _images():
     random = np.random.RandomState(0)
     ramp = np.linspace(0, 255, 32)
-    smooth = np.stack([ramp[None] + 0 * ramp[:, None], ramp[:, None] + 0 * ramp[None], (ramp[None] + ramp[:, None]) / 2], -1)
+    across, down = np.meshgrid(ramp, ramp)
+    smooth = np.stack([across, down, (across + down) / 2], -1)
     narrow = random.randint(90, 130, (32, 32, 3))
     return dict(
         noise=random.randint(0, 256, (32, 32, 3)).astype(np.uint8),
@@ -70,7 +79,8 @@ def _pillow(image, operation, magnitude):
         return ImageOps.posterize(image, int(np.round(magnitude)))
     if operation == 'solarize':
         return ImageOps.solarize(image, magnitude)
-    return dict(auto_contrast=ImageOps.autocontrast, equalize=ImageOps.equalize, invert=ImageOps.invert)[operation](image)
+    plain = dict(auto_contrast=ImageOps.autocontrast, equalize=ImageOps.equalize, invert=ImageOps.invert)
+    return plain[operation](image)
 
 
 @pytest.mark.parametrize('operation', sorted(OPERATIONS))
@@ -79,7 +89,8 @@ def test_operation_equals_pillow(operation):
         for level in range(10):
             for sign in (1, -1) if operation in SIGNED else (1, ):
                 magnitude = sign * magnitude_of(operation, level)
-                assert (apply_operation(image, operation, magnitude) == np.array(_pillow(image, operation, magnitude))).all()
+                got = apply_operation(image, operation, magnitude)
+                assert (got == np.array(_pillow(image, operation, magnitude))).all()
 
 
 def test_policy_is_the_published_one():
@@ -87,8 +98,8 @@ def test_policy_is_the_published_one():
     transforms = pytest.importorskip('torchvision.transforms', reason='needs torchvision')
     published = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10).policies
     assert len(CIFAR10_POLICY) == len(published) == 25
-    for ours, theirs in zip(CIFAR10_POLICY, published):
-        for (name, probability, level), (their_name, their_probability, their_level) in zip(ours, theirs):
+    for ours, theirs in zip(CIFAR10_POLICY, published, strict=True):
+        for (name, probability, level), (their_name, their_probability, their_level) in zip(ours, theirs, strict=True):
             assert (name.replace('_', ''), probability) == (their_name.lower(), their_probability)
             assert their_level is None or level == their_level
 
@@ -106,13 +117,14 @@ def test_draws_follow_the_policy():
     """20,000 draws: each operation at its expected rate, signs even, rotation never negative."""
     np.random.seed(0)
     transform, draws = CIFARAutoAugment(), 20000
+    possible = {(name, magnitude_of(name, level)) for pair in CIFAR10_POLICY for name, _, level in pair}
     seen = Counter()
     positive = Counter()
     for _ in range(draws):
         for operation, magnitude in transform.draw():
             seen[operation] += 1
             positive[operation] += magnitude > 0
-            assert abs(magnitude) in {magnitude_of(n, lv) for pair in CIFAR10_POLICY for n, _, lv in pair if n == operation}
+            assert (operation, abs(magnitude)) in possible
     for operation in OPERATIONS:
         rate = sum(p for pair in CIFAR10_POLICY for name, p, _ in pair if name == operation) / 25
         steps = [p for pair in CIFAR10_POLICY for name, p, _ in pair if name == operation]

@@ -135,7 +135,8 @@ def auto_contrast(image, magnitude, fill):
         low, high = int(image[..., c].min()), int(image[..., c].max())
         if high > low:
             scale = 255. / (high - low)
-            out[..., c] = _per_pixel(image[..., c:c + 1], lambda v, low=low, scale=scale: _byte(v * scale - low * scale))[..., 0]
+            table = [_byte(v * scale - low * scale) for v in range(256)]
+            out[..., c] = _per_pixel(image[..., c:c + 1], table.__getitem__)[..., 0]
     return out
 
 
@@ -152,5 +153,5 @@ def equalize(image, magnitude, fill):
         for count in histogram:
             table.append(min(total // step, 255))
             total += count
-        out[..., c] = _per_pixel(image[..., c:c + 1], lambda v, table=table: table[v])[..., 0]
+        out[..., c] = _per_pixel(image[..., c:c + 1], table.__getitem__)[..., 0]
     return out

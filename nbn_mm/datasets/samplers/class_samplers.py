@@ -3,7 +3,7 @@
 Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020, arXiv:1910.09217,
 section 4.1: class ``j`` with ``n_j`` of ``N`` images, ``C`` classes, is drawn with probability ``p_j``.
 """
-from typing import Iterator, List, Optional, Sized
+from collections.abc import Iterator, Sized
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-from .labels import image_labels
+from ..dataset_labels import image_labels
 
 
 class EpochSequenceSampler(Sampler):
@@ -35,9 +35,9 @@ class EpochSequenceSampler(Sampler):
 
     def __init__(self,
                  dataset: Sized,
-                 seed: Optional[int] = None,
+                 seed: int | None = None,
                  round_up: bool = True,
-                 epoch_length: Optional[int] = None,
+                 epoch_length: int | None = None,
                  infinite: bool = False) -> None:
         self.rank, self.world_size = get_dist_info()
         self.dataset = dataset
@@ -75,7 +75,7 @@ class EpochSequenceSampler(Sampler):
         """Iterate over this rank's indices."""
         return self._endless() if self.infinite else iter(self._one_epoch())
 
-    def _one_epoch(self) -> List[int]:
+    def _one_epoch(self) -> list[int]:
         indices = self._sequence(self.epoch)
         if self.round_up:
             total = -(-self.epoch_length // self.world_size) * self.world_size
@@ -143,8 +143,8 @@ class ClassBalancedSampler(EpochSequenceSampler):
     r"""Class-aware sampling: :math:`p_j = 1 / C` over the classes that have images.
 
     Classes follow each other in shuffled rounds, each with ``num_samples_per_class`` images at a stroke, and the images
-    of a class come in shuffled rounds as well (Shen et al., Relay Backpropagation, ECCV 2016, arXiv:1512.05830). Stage 2
-    of cRT takes 4 per class. The class-aware sampler of mmdet, for boxes, has the name ``ClassAwareSampler``.
+    of a class come in shuffled rounds as well (Shen et al., Relay Backpropagation, ECCV 2016, arXiv:1512.05830). Stage
+    2 of cRT takes 4 per class. The class-aware sampler of mmdet, for boxes, has the name ``ClassAwareSampler``.
 
     Args:
         dataset (Sized): The data set, one label an image.
@@ -169,7 +169,7 @@ class ClassBalancedSampler(EpochSequenceSampler):
         classes = _cycles(torch.arange(len(self.members)), strokes, generator)
         slots = torch.argsort(classes, stable=True).split(torch.bincount(classes, minlength=len(self.members)).tolist())
         out = torch.empty(strokes, self.num_samples_per_class, dtype=torch.int64)
-        for members, own in zip(self.members, slots):
+        for members, own in zip(self.members, slots, strict=True):
             if len(own):
                 out[own] = _cycles(members, out[own].numel(), generator).view(len(own), -1)
         return out.view(-1)[:self.epoch_length]
@@ -208,8 +208,8 @@ class ProgressivelyBalancedSampler(EpochSequenceSampler):
 
     def __init__(self,
                  dataset: Sized,
-                 total_epochs: Optional[float] = None,
-                 total_samples: Optional[int] = None,
+                 total_epochs: float | None = None,
+                 total_samples: int | None = None,
                  **kwargs) -> None:
         if (total_epochs is None) == (total_samples is None):
             raise ValueError(f'ProgressivelyBalancedSampler: give exactly one of total_epochs={total_epochs} and '
@@ -217,8 +217,8 @@ class ProgressivelyBalancedSampler(EpochSequenceSampler):
         super().__init__(dataset, **kwargs)
         self.total_epochs = total_epochs if total_samples is None else total_samples / self.epoch_length
         if self.total_epochs <= 0:
-            raise ValueError(f'ProgressivelyBalancedSampler: total_epochs={total_epochs}, total_samples={total_samples} '
-                             'must be positive.')
+            raise ValueError(f'ProgressivelyBalancedSampler: total_epochs={total_epochs} or '
+                             f'total_samples={total_samples} must be positive.')
 
     def class_probabilities(self, epoch: int) -> np.ndarray:
         """Probability of each class in an epoch.

@@ -1,5 +1,5 @@
 """AutoAugment with the CIFAR-10 policy, as the long-tailed CIFAR recipes use it."""
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -43,7 +43,7 @@ class CIFARAutoAugment(BaseTransform):
         self.fill = tuple(fill)
 
     @cache_randomness
-    def draw(self) -> List[Tuple[str, float]]:
+    def draw(self) -> list[tuple[str, float]]:
         """Draw the operations for one image.
 
         Returns:

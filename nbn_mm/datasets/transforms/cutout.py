@@ -1,5 +1,4 @@
 """Cutout as the CIFAR recipes use it."""
-from typing import Tuple
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -14,8 +13,8 @@ class CIFARCutout(BaseTransform):
     """Set one square to black, before normalisation: it is −mean/std afterwards.
 
     DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017, arXiv:1708.04552.
-    The centre is uniform over the pixels and the square is clipped at the border, so that less than ``size²`` pixels may
-    be cut. Randomness comes from NumPy's global state, which mmengine seeds in each worker.
+    The centre is uniform over the pixels and the square is clipped at the border, so that less than ``size²`` pixels
+    may be cut. Randomness comes from NumPy's global state, which mmengine seeds in each worker.
 
     Required keys: ``img``, uint8, shape ``(H, W, 3)``. Modified keys: ``img``.
 
@@ -32,7 +31,7 @@ class CIFARCutout(BaseTransform):
         self.size = size
 
     @cache_randomness
-    def draw(self, height: int, width: int) -> Tuple[int, int]:
+    def draw(self, height: int, width: int) -> tuple[int, int]:
         """Draw the centre, (row, column)."""
         return int(np.random.randint(height)), int(np.random.randint(width))
 

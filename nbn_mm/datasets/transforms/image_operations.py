@@ -3,15 +3,15 @@
 They differ from the OpenCV operations of mmcv: shear interpolates bicubically with fill, rotation takes the nearest
 pixel, and enhancement rounds as Pillow does.
 """
-from typing import Callable, Dict, Tuple
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-Fill = Tuple[int, int, int]
+Fill = tuple[int, int, int]
 
 
-def _affine(image: Image.Image, matrix: Tuple[float, ...], resample: int, fill: Fill) -> Image.Image:
+def _affine(image: Image.Image, matrix: tuple[float, ...], resample: int, fill: Fill) -> Image.Image:
     return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=fill)
 
 
@@ -39,7 +39,7 @@ def _enhance(kind: Callable) -> Callable:
     return lambda image, change, fill: kind(image).enhance(1 + change)
 
 
-OPERATIONS: Dict[str, Callable[[Image.Image, float, Fill], Image.Image]] = {
+OPERATIONS: dict[str, Callable[[Image.Image, float, Fill], Image.Image]] = {
     'shear_x': _shear_x,
     'shear_y': _shear_y,
     'translate_x': _translate_x,

@@ -3,10 +3,9 @@
 Cubuk et al., AutoAugment: Learning Augmentation Policies from Data, CVPR 2019, arXiv:1805.09501, appendix: the policy
 found on reduced CIFAR-10, which the long-tailed CIFAR recipes use. Levels run from 0 to 9.
 """
-from typing import Tuple
 
-Step = Tuple[str, float, int]
-Policy = Tuple[Tuple[Step, Step], ...]
+Step = tuple[str, float, int]
+Policy = tuple[tuple[Step, Step], ...]
 
 CIFAR10_POLICY: Policy = (
     (('invert', 0.1, 7), ('contrast', 0.2, 6)),

@@ -26,12 +26,13 @@ def _start_server():
         os.environ['CUDA_VISIBLE_DEVICES'] = kept
 
 
-def _run(script, args, env, cwd, log):
+def _run(script, args, env, cwd, log, path):
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ.update(env)
     os.chdir(cwd)
+    sys.path[:0] = path
     sys.argv = [script, *args]
     runpy.run_path(script, run_name='__main__')
 
@@ -43,18 +44,20 @@ class Tool:
         script (str): Name of a file in ``tools/``.
         args (Sequence): Its command line.
         cwd (Path): Where it runs and where its output is collected.
-        env (dict): Environment variables.
+        env (dict, optional): Environment variables.
+        path (Sequence[str]): Further folders of ``sys.path``.
     """
     count = 0
 
-    def __init__(self, script, args, cwd, env=None):
+    def __init__(self, script, args, cwd, env=None, path=()):
         if Tool.count == 0:
             _start_server()
         Tool.count += 1
         self.log = Path(cwd) / f'output_{Tool.count}.txt'
         self.log.touch()
         self.process = _context.Process(
-            target=_run, args=(str(ROOT / 'tools' / script), [str(a) for a in args], env or {}, str(cwd), str(self.log)))
+            target=_run, args=(str(ROOT / 'tools' / script), [str(a) for a in args], env or {}, str(cwd), str(self.log),
+                               path))
         self.process.start()
 
     def wait(self, timeout=120):
@@ -70,5 +73,5 @@ class Tool:
         return self.log.read_text(errors='replace')
 
 
-def run_tool(script, *args, cwd, env=None):
-    return Tool(script, args, cwd, env).wait()
+def run_tool(script, *args, cwd, env=None, path=()):
+    return Tool(script, args, cwd, env, path).wait()

@@ -10,8 +10,9 @@ _MISSING = ('The loaded checkpoint holds no NBN magnitude ({names}), so this net
             'initial magnitude {start} instead of a trained one. Load a checkpoint trained with NBN; or train first; '
             "or begin with the loaded BN network exactly by nbn=dict(init_magnitude='pretrained'); or, if it is meant, "
             'call accept_missing_magnitude() of `{holder}`.')
-_NO_GAINS = ("{layer}: the checkpoint holds an NBN magnitude but no '{layer}.weight_gain', so it was trained with "
-             "a scalar init_magnitude. Set nbn.init_magnitude to that number (1.0 by default) in place of 'pretrained'.")
+_NO_GAINS = ("{layer}: the checkpoint holds an NBN magnitude but no '{layer}.weight_gain', so it was trained "
+             'with a scalar init_magnitude. Set nbn.init_magnitude to that number (1.0 by default) in place of '
+             "'pretrained'.")
 
 
 class LoadedLayer(NamedTuple):

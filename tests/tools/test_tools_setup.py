@@ -135,6 +135,7 @@ def test_compile_environment(machine, tmp_path):
     ('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device', 'disk is full'),
     ('SSLError(SSLCertVerificationError(1, CERTIFICATE_VERIFY_FAILED', 'certificate'),
     ('ERROR: No matching distribution found for torch==2.11.0', 'no fitting file'),
+    ('ERROR: ResolutionImpossible: for help visit', 'no fitting file'),
     ('c++: fatal error: Killed signal terminated program cc1plus', 'MAX_JOBS=1'),
     ('fatal error: Python.h: No such file or directory', 'headers of Python'),
     ('all is well', '')])

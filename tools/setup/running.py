@@ -20,7 +20,7 @@ FAILURES = (
      '(docs/install.md, "Offline").'),
     (r'CERTIFICATE_VERIFY_FAILED|SSLError',
      'The certificate of the package index is not trusted here. PIP_CERT names a file of certificates.'),
-    (r'No matching distribution found|Could not find a version that satisfies',
+    (r'No matching distribution found|Could not find a version that satisfies|ResolutionImpossible',
      'The package index has no fitting file for this Python and machine. Look at the index in use (PIP_INDEX_URL, '
      'PIP_NO_INDEX, `pip config list`); Linux on x86-64 with Python 3.11 is the tested machine.'),
     (r'Killed signal terminated|cc1plus.*Killed|internal compiler error: Killed',
@@ -77,7 +77,7 @@ def run(command, log, env=None, cwd=None, progress=None, keep_fds=()):
                 time.sleep(0.2)
                 if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                     beat = time.monotonic()
-                    text = progress() if progress else (tail(log, 1) or ['…'])[0]
+                    text = progress() if progress else (tail(log, 1) or ['working'])[0]
                     say(f'    {beat - start:4.0f} s  {text[:110]}')
         except BaseException:
             process.terminate()

@@ -1,4 +1,4 @@
-"""Test a model: ``python tools/test.py CONFIG CHECKPOINT [options of the host named by the config's default_scope]``."""
+"""Test a model: ``python tools/test.py CONFIG CHECKPOINT [options of the host of the config's default_scope]``."""
 import argparse
 import os
 import sys

@@ -1,4 +1,5 @@
 """CheckpointGuardHook in real Runners, on a small network with the placement and keys of the real ones."""
+
 import re
 
 import pytest
@@ -12,11 +13,10 @@ from nbn_mm.engine.hooks import CheckpointGuardHook
 from nbn_mm.engine.hooks.checkpoint_guard_hook import magnitude_keys
 from nbn_mm.models.placement import apply_nbn
 
-SAMPLES = [dict(inputs=torch.full((4, ), float(i))) for i in range(4)]
+SAMPLES = [dict(inputs=torch.full((4,), float(i))) for i in range(4)]
 
 
 class _Backbone(nn.Sequential):
-
     def forward(self, x):
         for name, layer in self.named_children():
             x = layer(x) if name.isdigit() else x  # the owner of the magnitude is no layer
@@ -42,15 +42,27 @@ class GuardedNet(BaseModel):
 
 def _runner(tmp_path, model, **kwargs):
     _runner.count += 1
-    loader = dict(batch_size=2, dataset=SAMPLES, sampler=dict(type='DefaultSampler', shuffle=False),
-                  collate_fn=dict(type='default_collate'))
+    loader = dict(
+        batch_size=2,
+        dataset=SAMPLES,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
     guard = kwargs.pop('guard', {})
     return Runner(
-        model, str(tmp_path), default_scope='mmengine', train_dataloader=loader, train_cfg=dict(by_epoch=True, max_epochs=1),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)), test_dataloader=loader, test_cfg=dict(),
+        model,
+        str(tmp_path),
+        default_scope='mmengine',
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+        test_dataloader=loader,
+        test_cfg=dict(),
         test_evaluator=[dict(type='DumpResults', out_file_path=str(tmp_path / 'out.pkl'))],
         default_hooks=dict(checkpoint_guard=dict(type='CheckpointGuardHook', **guard)),
-        experiment_name=f'guard_{_runner.count}', **kwargs)
+        experiment_name=f'guard_{_runner.count}',
+        **kwargs,
+    )
 
 
 _runner.count = 0
@@ -93,8 +105,10 @@ def test_fitting_checkpoint(tmp_path, prefix, bare):
 @pytest.mark.parametrize('run', [_test, _train])
 def test_magnitude_for_a_model_without_nbn(tmp_path, nbn, run):
     path = _save(tmp_path, GuardedNet(nbn=nbn))
-    with _refuses(rf"holds the NBN magnitude 'backbone\.nbn\.\w.*the model has no NBN.*checkpoint '{path}'"
-                  r'.*tools/model_converters/fold_nbn\.py'):
+    with _refuses(
+        rf"holds the NBN magnitude 'backbone\.nbn\.\w.*the model has no NBN.*checkpoint '{path}'"
+        r'.*tools/model_converters/fold_nbn\.py'
+    ):
         run(tmp_path, GuardedNet(), path)
 
 
@@ -109,7 +123,9 @@ def test_magnitude_of_a_layer_for_a_model_without_nbn(tmp_path, run):
 @pytest.mark.parametrize('run', [_test, _train])
 def test_magnitudes_shared_otherwise(tmp_path, run):
     path = _save(tmp_path, GuardedNet(nbn=dict(share='none')))
-    with _refuses(r"shares its NBN magnitudes otherwise.*'backbone\.nbn\.magnitudes\..*'backbone\.nbn\.magnitude'.*Set share"):
+    with _refuses(
+        r"shares its NBN magnitudes otherwise.*'backbone\.nbn\.magnitudes\..*'backbone\.nbn\.magnitude'.*Set share"
+    ):
         run(tmp_path, GuardedNet(nbn=dict()), path)
 
 
@@ -138,13 +154,20 @@ def test_half_a_magnitude_is_no_start(tmp_path):
         _test(tmp_path, GuardedNet(nbn=nbn), path)
 
 
-@pytest.mark.parametrize('saved, changes, message', [
-    (dict(classes=5), {}, r'2 mismatched: head\.weight \(checkpoint torch\.Size\(\[5, 6\]\), model torch\.Size\(\[3, 6\]\)\)'),
-    (dict(depth=3), {}, r'unexpected: backbone\.2\.0\.weight'),
-    (dict(depth=1), {}, r'missing: backbone\.1\.0\.weight'),
-    (dict(), dict(head__bias=None), r'1 missing: head\.bias'),
-    (dict(), dict(head__scale=torch.ones(1)), r'1 unexpected: head\.scale'),
-])
+@pytest.mark.parametrize(
+    'saved, changes, message',
+    [
+        (
+            dict(classes=5),
+            {},
+            r'2 mismatched: head\.weight \(checkpoint torch\.Size\(\[5, 6\]\), model torch\.Size\(\[3, 6\]\)\)',
+        ),
+        (dict(depth=3), {}, r'unexpected: backbone\.2\.0\.weight'),
+        (dict(depth=1), {}, r'missing: backbone\.1\.0\.weight'),
+        (dict(), dict(head__bias=None), r'1 missing: head\.bias'),
+        (dict(), dict(head__scale=torch.ones(1)), r'1 unexpected: head\.scale'),
+    ],
+)
 def test_another_model_at_test(tmp_path, saved, changes, message):
     path = _save(tmp_path, GuardedNet(**saved), **changes)
     with _refuses(rf"of another model \(checkpoint '{path}'.*{message}.*default_hooks\.checkpoint_guard\.ignore"):
@@ -198,20 +221,33 @@ def test_keys_converted_by_a_module_count_as_converted(tmp_path):
     """Old names that a module translates in its pre-hook are not missing."""
 
     class Renaming(GuardedNet):
-
         def __init__(self):
             super().__init__()
             self._register_load_state_dict_pre_hook(
-                lambda state, *_: state.update({'head.bias': state.pop('head.offset')}) if 'head.offset' in state else None)
+                lambda state, *_: (
+                    state.update({'head.bias': state.pop('head.offset')}) if 'head.offset' in state else None
+                )
+            )
 
-    path = _save(tmp_path, GuardedNet(), head__bias=None, head__offset=torch.full((3, ), 7.))
+    path = _save(tmp_path, GuardedNet(), head__bias=None, head__offset=torch.full((3,), 7.0))
     model = Renaming()
     _test(tmp_path, model, path)
-    assert torch.equal(model.head.bias, torch.full((3, ), 7.))
+    assert torch.equal(model.head.bias, torch.full((3,), 7.0))
 
 
 def test_magnitude_keys():
-    keys = ['backbone.nbn.magnitude', 'nbn.bias_magnitudes.layer4-0', 'a.magnitude', 'a.running_mean', 'b.magnitude',
-            'backbone.nbnx.magnitude', 'a.bias_magnitude']
-    assert magnitude_keys(keys) == ['backbone.nbn.magnitude', 'nbn.bias_magnitudes.layer4-0', 'a.magnitude',
-                                    'a.bias_magnitude']
+    keys = [
+        'backbone.nbn.magnitude',
+        'nbn.bias_magnitudes.layer4-0',
+        'a.magnitude',
+        'a.running_mean',
+        'b.magnitude',
+        'backbone.nbnx.magnitude',
+        'a.bias_magnitude',
+    ]
+    assert magnitude_keys(keys) == [
+        'backbone.nbn.magnitude',
+        'nbn.bias_magnitudes.layer4-0',
+        'a.magnitude',
+        'a.bias_magnitude',
+    ]

@@ -1,4 +1,5 @@
 """What keeps a run from starting, told before anything is built."""
+
 import json
 
 import pytest
@@ -12,12 +13,29 @@ from nbn_mm.engine.launch.distributed import check_gpus, count_processes, divide
 run_test = test
 del test  # pytest would collect it
 BASE = dict(
-    default_scope='mmpretrain', model=dict(type='ImageClassifier', backbone=dict(type='ResNet', depth=18)),
-    train_dataloader=dict(batch_size=4, num_workers=0), test_dataloader=dict(batch_size=4, dataset=dict(pipeline=[])),
-    test_cfg=dict(), test_evaluator=dict(type='Accuracy'), optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-    default_hooks=dict())
-LAUNCH_VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID',
-                    'SLURM_NODELIST', 'MASTER_ADDR', 'MASTER_PORT', 'TORCHELASTIC_RUN_ID', 'OMPI_COMM_WORLD_RANK')
+    default_scope='mmpretrain',
+    model=dict(type='ImageClassifier', backbone=dict(type='ResNet', depth=18)),
+    train_dataloader=dict(batch_size=4, num_workers=0),
+    test_dataloader=dict(batch_size=4, dataset=dict(pipeline=[])),
+    test_cfg=dict(),
+    test_evaluator=dict(type='Accuracy'),
+    optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+    default_hooks=dict(),
+)
+LAUNCH_VARIABLES = (
+    'RANK',
+    'LOCAL_RANK',
+    'WORLD_SIZE',
+    'LOCAL_WORLD_SIZE',
+    'SLURM_PROCID',
+    'SLURM_NTASKS',
+    'SLURM_LOCALID',
+    'SLURM_NODELIST',
+    'MASTER_ADDR',
+    'MASTER_PORT',
+    'TORCHELASTIC_RUN_ID',
+    'OMPI_COMM_WORLD_RANK',
+)
 
 
 @pytest.fixture(autouse=True)
@@ -72,18 +90,27 @@ def test_addresses_are_left_to_the_loader(write):
 
 @pytest.mark.parametrize('scope', [None, 'mmseg'])
 def test_default_scope_must_name_a_host(write, scope):
-    with pytest.raises(LaunchError, match=rf"default_scope={scope!r} of .*config\.json names no host"):
+    with pytest.raises(LaunchError, match=rf'default_scope={scope!r} of .*config\.json names no host'):
         train(write(default_scope=scope))
 
 
-@pytest.mark.parametrize('tool, option, scope, belongs', [
-    ('train', 'no_validate', 'mmdet', 'mmpretrain'), ('train', 'no_pin_memory', 'mmdet', 'mmpretrain'),
-    ('train', 'no_persistent_workers', 'mmdet', 'mmpretrain'), ('test', 'out_item', 'mmdet', 'mmpretrain'),
-    ('test', 'amp', 'mmdet', 'mmpretrain'), ('train', 'sharpen', 'mmpretrain', None)])
+@pytest.mark.parametrize(
+    'tool, option, scope, belongs',
+    [
+        ('train', 'no_validate', 'mmdet', 'mmpretrain'),
+        ('train', 'no_pin_memory', 'mmdet', 'mmpretrain'),
+        ('train', 'no_persistent_workers', 'mmdet', 'mmpretrain'),
+        ('test', 'out_item', 'mmdet', 'mmpretrain'),
+        ('test', 'amp', 'mmdet', 'mmpretrain'),
+        ('train', 'sharpen', 'mmpretrain', None),
+    ],
+)
 def test_foreign_options(write, tool, option, scope, belongs):
     flag = '--' + option.replace('_', '-')
     owner = rf' \(it is an option of {belongs}\)' if belongs else ''
-    with pytest.raises(LaunchError, match=rf"{flag} is no option of {scope}'s {tool} tool{owner}, and default_scope='{scope}'"):
+    with pytest.raises(
+        LaunchError, match=rf"{flag} is no option of {scope}'s {tool} tool{owner}, and default_scope='{scope}'"
+    ):
         load_config(tool, write(default_scope=scope), {option: True})
 
 
@@ -114,9 +141,15 @@ def test_auto_scale_lr_needs_its_batch(write):
             train(write(auto_scale_lr=setting), auto_scale_lr=True)
 
 
-@pytest.mark.parametrize('model', [
-    dict(backbone=dict(type='NBNBackbone', base='ResNet')), dict(backbone=dict(type='mmengine.NBNBackbone')),
-    dict(backbone=dict(norm_cfg=dict(type='NBN'))), dict(heads=[dict(conv=dict(norm_cfg=dict(type='NBN')))])])
+@pytest.mark.parametrize(
+    'model',
+    [
+        dict(backbone=dict(type='NBNBackbone', base='ResNet')),
+        dict(backbone=dict(type='mmengine.NBNBackbone')),
+        dict(backbone=dict(norm_cfg=dict(type='NBN'))),
+        dict(heads=[dict(conv=dict(norm_cfg=dict(type='NBN')))]),
+    ],
+)
 def test_sync_bn_beside_nbn(write, model):
     with pytest.raises(LaunchError, match=r"sync_bn='torch'.*NBN.*nbn=dict\(sync=True\)"):
         train(write(model=model, sync_bn='torch'))
@@ -140,15 +173,25 @@ def test_without_global_batch():
     assert divide_global_batch(cfg, 4) is None and cfg.train_dataloader.batch_size == 7
 
 
-@pytest.mark.parametrize('changes, processes, message', [
-    (dict(global_batch_size=512), 3, 'global_batch_size=512 is not divisible by the 3 processes'),
-    (dict(global_batch_size=0), 1, 'global_batch_size=0 must be a positive int'),
-    (dict(global_batch_size=2.5), 1, r'global_batch_size=2\.5 must be a positive int'),
-    (dict(global_batch_size=True), 1, 'global_batch_size=True must be a positive int'),
-    (dict(global_batch_size=8, auto_scale_lr=dict(enable=True, base_batch_size=4)), 1,
-     'global_batch_size=8 fixes the batch.*remove global_batch_size, or leave out --auto-scale-lr'),
-    (dict(global_batch_size=8, train_dataloader=None), 1, 'global_batch_size=8 is set, but the config has no train_dataloader'),
-])
+@pytest.mark.parametrize(
+    'changes, processes, message',
+    [
+        (dict(global_batch_size=512), 3, 'global_batch_size=512 is not divisible by the 3 processes'),
+        (dict(global_batch_size=0), 1, 'global_batch_size=0 must be a positive int'),
+        (dict(global_batch_size=2.5), 1, r'global_batch_size=2\.5 must be a positive int'),
+        (dict(global_batch_size=True), 1, 'global_batch_size=True must be a positive int'),
+        (
+            dict(global_batch_size=8, auto_scale_lr=dict(enable=True, base_batch_size=4)),
+            1,
+            'global_batch_size=8 fixes the batch.*remove global_batch_size, or leave out --auto-scale-lr',
+        ),
+        (
+            dict(global_batch_size=8, train_dataloader=None),
+            1,
+            'global_batch_size=8 is set, but the config has no train_dataloader',
+        ),
+    ],
+)
 def test_global_batch_errors(changes, processes, message):
     with pytest.raises(LaunchError, match=message):
         divide_global_batch(Config({'train_dataloader': dict(batch_size=1), **changes}), processes)
@@ -164,7 +207,9 @@ def test_global_batch_with_the_flag_and_with_ranks(write, monkeypatch):
 
 def test_processes(monkeypatch):
     assert count_processes('none') == 1
-    with pytest.raises(LaunchError, match='--launcher pytorch needs the environment variable WORLD_SIZE.*dist_train.sh'):
+    with pytest.raises(
+        LaunchError, match='--launcher pytorch needs the environment variable WORLD_SIZE.*dist_train.sh'
+    ):
         count_processes('pytorch')
     with pytest.raises(LaunchError, match="launcher='ray' is unknown"):
         count_processes('ray')
@@ -184,7 +229,9 @@ def test_more_processes_than_gpus(monkeypatch):
     check_gpus('pytorch')  # without CUDA nothing is asked for
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    with pytest.raises(LaunchError, match=r"4 processes .* need 4 GPUs, but 2 are visible \(CUDA_VISIBLE_DEVICES='0,1'\)"):
+    with pytest.raises(
+        LaunchError, match=r"4 processes .* need 4 GPUs, but 2 are visible \(CUDA_VISIBLE_DEVICES='0,1'\)"
+    ):
         check_gpus('pytorch')
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
     check_gpus('pytorch')
@@ -201,9 +248,21 @@ def test_address_of_the_first_machine(monkeypatch, on_cpu):
         open_gloo_group(Config(dict()), 'mpi')
 
 
-@pytest.mark.parametrize('wrapper, expected', [
-    (None, dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=True, device_ids=None)),
-    (dict(type='MMSeparateDistributedDataParallel'), dict(type='MMSeparateDistributedDataParallel', device_ids=None))])
+@pytest.mark.parametrize(
+    'wrapper, expected',
+    [
+        (
+            None,
+            dict(
+                type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=True, device_ids=None
+            ),
+        ),
+        (
+            dict(type='MMSeparateDistributedDataParallel'),
+            dict(type='MMSeparateDistributedDataParallel', device_ids=None),
+        ),
+    ],
+)
 def test_gloo_group(monkeypatch, on_cpu, wrapper, expected):
     """The group of one process, really opened."""
     for name, value in dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0').items():
@@ -222,7 +281,9 @@ def test_gloo_group(monkeypatch, on_cpu, wrapper, expected):
 def test_out_file(write, checkpoint):
     with pytest.raises(LaunchError, match='--out-item metrics needs --out'):
         run_test(write(), checkpoint, out_item='metrics')
-    with pytest.raises(LaunchError, match=r"--out 'a\.json' must end in one of .* for predictions, or write the metrics"):
+    with pytest.raises(
+        LaunchError, match=r"--out 'a\.json' must end in one of .* for predictions, or write the metrics"
+    ):
         run_test(write(), checkpoint, out='a.json')
     with pytest.raises(LaunchError, match=r"--out 'a\.txt' must end in .*yaml.* for metrics"):
         run_test(write(), checkpoint, out='a.txt', out_item='metrics')
@@ -246,9 +307,13 @@ def test_tta_of_the_config_comes_first(write, checkpoint):
 
 def test_guard_is_added_once(write):
     assert load_config('train', write(), {}).default_hooks.checkpoint_guard.type == 'CheckpointGuardHook'
-    assert load_config('train', write(default_hooks=None), {}).default_hooks.checkpoint_guard.type == 'CheckpointGuardHook'
+    assert (
+        load_config('train', write(default_hooks=None), {}).default_hooks.checkpoint_guard.type == 'CheckpointGuardHook'
+    )
     own = dict(type='CheckpointGuardHook', ignore=['x'])
-    assert load_config('train', write(default_hooks=dict(checkpoint_guard=own)), {}).default_hooks.checkpoint_guard == own
+    assert (
+        load_config('train', write(default_hooks=dict(checkpoint_guard=own)), {}).default_hooks.checkpoint_guard == own
+    )
     assert 'checkpoint_guard' not in load_config('train', write(custom_hooks=[own]), {}).default_hooks
 
 
@@ -264,8 +329,11 @@ def test_resume_names_what_is_there(write, tmp_path):
     work_dir.mkdir()
     (work_dir / 'last_checkpoint').write_text('/gone/epoch_3.pth')
     (work_dir / 'epoch_2.pth').touch()
-    with pytest.raises(LaunchError, match=r"last_checkpoint names '/gone/epoch_3\.pth', which does not exist.*\['epoch_2\.pth'\]"
-                                          '.*--resume PATH'):
+    with pytest.raises(
+        LaunchError,
+        match=r"last_checkpoint names '/gone/epoch_3\.pth', which does not exist.*\['epoch_2\.pth'\]"
+        '.*--resume PATH',
+    ):
         train(write(), work_dir=str(work_dir), resume='auto')
 
 

@@ -1,4 +1,5 @@
 """Several processes: the shell scripts run for real, over gloo on the CPU."""
+
 import json
 import os
 import re
@@ -52,8 +53,8 @@ class Float64Preprocessor(ClsDataPreprocessor):
 SYNC = """
 data_preprocessor['type'] = 'Float64Preprocessor'
 custom_imports['imports'] = ['nbn_mm', 'batch_log', 'float64']
-model['backbone'] = dict(type='NBNBackbone', base='ResNet', depth=18, stem_channels=8, base_channels=8, out_indices=(3, ),
-                         nbn=dict(sync=True, zero_bias='smooth'))
+model['backbone'] = dict(type='NBNBackbone', base='ResNet', depth=18, stem_channels=8, base_channels=8,
+                         out_indices=(3, ), nbn=dict(sync=True, zero_bias='smooth'))
 model['head'] = dict(
     type='LongTailClsHead', num_classes=3, in_channels=64, loss=dict(type='CrossEntropyLoss'), topk=(1, ),
     predictor=dict(type='RectifiedPredictor', base='Linear', rectification=dict(sync=True)))
@@ -95,8 +96,14 @@ def _environment(config, **variables):
 
 
 def _start(script, *args, config, **variables):
-    return subprocess.Popen(['bash', str(ROOT / 'tools' / script), *map(str, args)], env=_environment(config, **variables),
-                            cwd=config.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        ['bash', str(ROOT / 'tools' / script), *map(str, args)],
+        env=_environment(config, **variables),
+        cwd=config.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def _finish(process, timeout=180):
@@ -109,16 +116,17 @@ def _finish(process, timeout=180):
 
 
 def _one_process(config, work_dir):
-    code, output = run_tool('train.py', config, '--work-dir', work_dir, cwd=work_dir.parent,
-                            path=[str(config.parent)])
+    code, output = run_tool('train.py', config, '--work-dir', work_dir, cwd=work_dir.parent, path=[str(config.parent)])
     assert code == 0, output
 
 
 def _steps(work_dir, ranks):
     """Per step: the images of all ranks, sorted, and the mean loss."""
     logs = [json.loads((work_dir / f'rank_{rank}.json').read_text()) for rank in range(ranks)]
-    return ([sorted(sum((paths for paths, _ in step), [])) for step in zip(*logs)],
-            [sum(loss for _, loss in step) / ranks for step in zip(*logs)])
+    return (
+        [sorted(sum((paths for paths, _ in step), [])) for step in zip(*logs, strict=True)],
+        [sum(loss for _, loss in step) / ranks for step in zip(*logs, strict=True)],
+    )
 
 
 def _state(work_dir, step=20):
@@ -177,9 +185,23 @@ def _free_port():
 def _ranks(script, args, cwd, path, processes=2):
     """The processes that torchrun would start, without its start."""
     port = str(_free_port())
-    ranks = [Tool(script, [*args, '--launcher', 'pytorch'], cwd,
-                  dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes),
-                       MASTER_ADDR='127.0.0.1', MASTER_PORT=port), path) for rank in range(processes)]
+    ranks = [
+        Tool(
+            script,
+            [*args, '--launcher', 'pytorch'],
+            cwd,
+            dict(
+                RANK=str(rank),
+                LOCAL_RANK=str(rank),
+                WORLD_SIZE=str(processes),
+                LOCAL_WORLD_SIZE=str(processes),
+                MASTER_ADDR='127.0.0.1',
+                MASTER_PORT=port,
+            ),
+            path,
+        )
+        for rank in range(processes)
+    ]
     for rank in ranks:
         code, output = rank.wait()
         assert code == 0, output
@@ -189,8 +211,21 @@ def test_two_machines(write, tmp_path):
     """Two nodes on the loopback address."""
     config = write('nodes', PLAIN, steps=2)
     port = _free_port()
-    nodes = [_start('dist_train.sh', config, 1, '--work-dir', tmp_path / 'nodes', config=config, NNODES='2',
-                    NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1', PORT=str(port)) for rank in range(2)]
+    nodes = [
+        _start(
+            'dist_train.sh',
+            config,
+            1,
+            '--work-dir',
+            tmp_path / 'nodes',
+            config=config,
+            NNODES='2',
+            NODE_RANK=str(rank),
+            MASTER_ADDR='127.0.0.1',
+            PORT=str(port),
+        )
+        for rank in range(2)
+    ]
     for node in nodes:
         code, output = _finish(node)
         assert code == 0, output
@@ -219,15 +254,23 @@ def test_testing_in_processes(tmp_path, cls_config, cls_run):
             assert metrics[0][key] == metrics[1][key] == metrics[2][key]
 
 
-@pytest.mark.parametrize('script, args, environment, message', [
-    ('dist_train.sh', ('c.py', ), {}, 'usage: .*dist_train.sh CONFIG N'),
-    ('dist_test.sh', ('c.py', 'c.pth'), {}, 'usage: .*dist_test.sh CONFIG CHECKPOINT N'),
-    ('dist_train.sh', ('c.py', 'two'), {}, "the number of processes is 'two', not a positive number"),
-    ('dist_test.sh', ('c.py', 'c.pth', '0'), {}, "the number of processes is '0', not a positive number"),
-    ('dist_train.sh', ('c.py', '1'), dict(NNODES='2', NODE_RANK='2'), 'NODE_RANK=2 must lie in 0 .. NNODES-1 with NNODES=2'),
-    ('slurm_train.sh', ('p', 'j', 'c.py'), {}, 'usage: .*slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR'),
-    ('slurm_test.sh', ('p', 'j', 'c.py'), {}, 'usage: .*slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT'),
-])
+@pytest.mark.parametrize(
+    'script, args, environment, message',
+    [
+        ('dist_train.sh', ('c.py',), {}, 'usage: .*dist_train.sh CONFIG N'),
+        ('dist_test.sh', ('c.py', 'c.pth'), {}, 'usage: .*dist_test.sh CONFIG CHECKPOINT N'),
+        ('dist_train.sh', ('c.py', 'two'), {}, "the number of processes is 'two', not a positive number"),
+        ('dist_test.sh', ('c.py', 'c.pth', '0'), {}, "the number of processes is '0', not a positive number"),
+        (
+            'dist_train.sh',
+            ('c.py', '1'),
+            dict(NNODES='2', NODE_RANK='2'),
+            'NODE_RANK=2 must lie in 0 .. NNODES-1 with NNODES=2',
+        ),
+        ('slurm_train.sh', ('p', 'j', 'c.py'), {}, 'usage: .*slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR'),
+        ('slurm_test.sh', ('p', 'j', 'c.py'), {}, 'usage: .*slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT'),
+    ],
+)
 def test_script_refusals(write, script, args, environment, message):
     code, output = _finish(_start(script, *args, config=write('unused'), **environment))
     assert code == 2 and re.search(message, output), output
@@ -235,8 +278,9 @@ def test_script_refusals(write, script, args, environment, message):
 
 def test_more_processes_than_gpus_are_refused_before_the_start(write, tmp_path):
     """The script asks torch; a torch that sees two GPUs stands in for the machine."""
-    (tmp_path / 'torch.py').write_text('class cuda:\n    is_available = staticmethod(lambda: True)\n'
-                                       '    device_count = staticmethod(lambda: 2)\n')
+    (tmp_path / 'torch.py').write_text(
+        'class cuda:\n    is_available = staticmethod(lambda: True)\n    device_count = staticmethod(lambda: 2)\n'
+    )
     code, output = _finish(_start('dist_train.sh', 'c.py', 4, config=write('unused'), PYTHONPATH=str(tmp_path)))
     assert code == 2
     assert re.search(r'4 processes need 4 GPUs, but 2 are visible \(CUDA_VISIBLE_DEVICES=-1\)', output)
@@ -246,8 +290,9 @@ def test_more_processes_than_gpus_are_refused_before_the_start(write, tmp_path):
 def slurm(tmp_path):
     """Stand-ins of srun, which notes its command line, and scontrol; the environment that reaches them."""
     (tmp_path / 'srun').write_text('#!/usr/bin/env bash\necho "srun $*" >> "$SRUN_LOG"\n')
-    (tmp_path / 'scontrol').write_text('#!/usr/bin/env bash\n[[ $* == "show hostnames node[1-2]" ]] || exit 1\n'
-                                       'echo 127.0.0.1\necho 127.0.0.2\n')
+    (tmp_path / 'scontrol').write_text(
+        '#!/usr/bin/env bash\n[[ $* == "show hostnames node[1-2]" ]] || exit 1\necho 127.0.0.1\necho 127.0.0.2\n'
+    )
     for name in ('srun', 'scontrol'):
         (tmp_path / name).chmod(0o755)
     return dict(PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}', SRUN_LOG=str(tmp_path / 'log'))
@@ -255,27 +300,56 @@ def slurm(tmp_path):
 
 def test_slurm_scripts(cls_config, tmp_path, slurm):
     variables = dict(config=cls_config, GPUS='4', PYTHON='python', SRUN_ARGS='--time=1:00 --qos=low', **slurm)
-    code, output = _finish(_start('slurm_train.sh', 'part', 'job', 'c.py', 'run dir', '--cfg-options', 'randomness.seed=3',
-                                  GPUS_PER_NODE='0', **variables))
+    code, output = _finish(
+        _start(
+            'slurm_train.sh',
+            'part',
+            'job',
+            'c.py',
+            'run dir',
+            '--cfg-options',
+            'randomness.seed=3',
+            GPUS_PER_NODE='0',
+            **variables,
+        )
+    )
     assert code == 0, output
-    code, output = _finish(_start('slurm_test.sh', 'part', 'job', 'c.py', 'c.pth', '--tta', GPUS_PER_NODE='2', CPUS_PER_TASK='1',
-                                  **variables))
+    code, output = _finish(
+        _start(
+            'slurm_test.sh', 'part', 'job', 'c.py', 'c.pth', '--tta', GPUS_PER_NODE='2', CPUS_PER_TASK='1', **variables
+        )
+    )
     assert code == 0, output
     tools = ROOT / 'tools'
     assert (tmp_path / 'log').read_text().splitlines() == [
         'srun -p part --job-name=job --ntasks=4 --cpus-per-task=5 --kill-on-bad-exit=1 --time=1:00 --qos=low python -u '
         f'{tools}/train.py c.py --work-dir=run dir --launcher=slurm --cfg-options randomness.seed=3',
-        'srun -p part --job-name=job --gres=gpu:2 --ntasks-per-node=2 --ntasks=4 --cpus-per-task=1 --kill-on-bad-exit=1 '
-        f'--time=1:00 --qos=low python -u {tools}/test.py c.py c.pth --launcher=slurm --tta']
+        'srun -p part --job-name=job --gres=gpu:2 --ntasks-per-node=2 --ntasks=4 --cpus-per-task=1 '
+        f'--kill-on-bad-exit=1 --time=1:00 --qos=low python -u {tools}/test.py c.py c.pth --launcher=slurm --tta',
+    ]
 
 
 def test_processes_of_slurm(write, tmp_path, slurm):
     """What srun starts, over gloo: the first machine of the node list is the meeting point."""
     config = write('slurm', PLAIN, steps=1)
     port = str(_free_port())
-    tasks = [Tool('train.py', [config, '--work-dir', tmp_path / 'run', '--launcher=slurm'], tmp_path,
-                  dict(SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank), SLURM_NTASKS='2', SLURM_NODELIST='node[1-2]',
-                       MASTER_PORT=port, PATH=slurm['PATH']), [str(config.parent)]) for rank in range(2)]
+    tasks = [
+        Tool(
+            'train.py',
+            [config, '--work-dir', tmp_path / 'run', '--launcher=slurm'],
+            tmp_path,
+            dict(
+                SLURM_PROCID=str(rank),
+                SLURM_LOCALID=str(rank),
+                SLURM_NTASKS='2',
+                SLURM_NODELIST='node[1-2]',
+                MASTER_PORT=port,
+                PATH=slurm['PATH'],
+            ),
+            [str(config.parent)],
+        )
+        for rank in range(2)
+    ]
     for task in tasks:
         code, output = task.wait()
         assert code == 0, output
@@ -289,5 +363,6 @@ def test_ranks_of_the_sampler_divide_the_global_batches():
         sampler.rank, sampler.world_size, sampler.num_samples = rank, 2, 9
     indices, halves = list(one), [list(sampler) for sampler in two]
     for step in range(3):
-        assert sorted(halves[0][3 * step:3 * step + 3] + halves[1][3 * step:3 * step + 3]) == sorted(
-            indices[6 * step:6 * step + 6])
+        assert sorted(halves[0][3 * step : 3 * step + 3] + halves[1][3 * step : 3 * step + 3]) == sorted(
+            indices[6 * step : 6 * step + 6]
+        )

@@ -4,7 +4,8 @@ The hosts load with ``strict=False``: a checkpoint of another network, or of NBN
 part and run silently wrong.
 """
 import re
-from typing import Any, Dict, List, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch.nn as nn
 from mmengine.hooks import Hook
@@ -23,17 +24,17 @@ _SHOWN = 5
 
 class _Difference(NamedTuple):
     """What a state dict lacks, has beyond, and has in another shape than the model."""
-    missing: List[str]
-    unexpected: List[str]
-    mismatched: List[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[str]
 
     def __str__(self) -> str:
         lines = [f'  {len(keys)} {kind}: {", ".join(keys[:_SHOWN])}{", …" if len(keys) > _SHOWN else ""}'
-                 for kind, keys in zip(self._fields, self) if keys]
+                 for kind, keys in zip(self._fields, self, strict=True) if keys]
         return '\n'.join(lines)
 
 
-def magnitude_keys(keys: Sequence[str]) -> List[str]:
+def magnitude_keys(keys: Sequence[str]) -> list[str]:
     """The keys of NBN magnitudes: the owner's, and those of layers that have a ``running_mean`` beside them."""
     known = set(keys)
     layers = ((key, _LAYER_MAGNITUDE.match(key)) for key in keys)
@@ -47,11 +48,11 @@ def _unwrap(module: nn.Module) -> nn.Module:
     return module
 
 
-def _compare(model: nn.Module, state: Dict[str, Any], metadata: Dict[str, Any]) -> _Difference:
+def _compare(model: nn.Module, state: dict[str, Any], metadata: dict[str, Any]) -> _Difference:
     """Load ``state`` as mmengine is about to, with the modules' own key conversions, and collect what does not fit."""
     missing, unexpected, errors = [], [], []
 
-    def load(module: nn.Module, local: Dict[str, Any], prefix: str) -> None:
+    def load(module: nn.Module, local: dict[str, Any], prefix: str) -> None:
         module = _unwrap(module)
         module._load_from_state_dict(local, prefix, metadata.get(prefix[:-1], {}), True, missing, unexpected, errors)
         for name, child in module._modules.items():
@@ -93,7 +94,7 @@ class CheckpointGuardHook(Hook):
         self.ignore = [re.compile(pattern) for pattern in (*_HARMLESS, *ignore)]
         self.min_overlap = min_overlap
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: Dict[str, Any]) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare the checkpoint with the model; called before the Runner loads it."""
         where = (f'checkpoint {getattr(runner, "_load_from", None)!r}, config '
                  f'{getattr(runner.cfg, "filename", None)!r}')
@@ -113,8 +114,8 @@ class CheckpointGuardHook(Hook):
             return
         self._check_start(model, own, difference, bool(runner._resume), where)
         if any(difference):
-            raise RuntimeError(f'The checkpoint is of another model ({where}):\n{difference}\nUse the config with which '
-                               'it was trained. Keys that do not matter can be named in '
+            raise RuntimeError(f'The checkpoint is of another model ({where}):\n{difference}\nUse the config with '
+                               'which it was trained. Keys that do not matter can be named in '
                                'default_hooks.checkpoint_guard.ignore (regular expressions).')
 
     def _filtered(self, difference: _Difference) -> _Difference:
@@ -122,12 +123,12 @@ class CheckpointGuardHook(Hook):
                              for keys in difference))
 
     @staticmethod
-    def _check_magnitudes(saved: List[str], own: List[str], where: str) -> None:
+    def _check_magnitudes(saved: list[str], own: list[str], where: str) -> None:
         lost = [key for key in saved if key not in own]
         if lost and not own:
             raise RuntimeError(f'The checkpoint holds the NBN magnitude {lost[0]!r}, but the model has no NBN: its BN '
-                               f'layers would take directions for weights ({where}). Fold it into a BN checkpoint first '
-                               '(python tools/model_converters/fold_nbn.py), or use the config with NBN.')
+                               f'layers would take directions for weights ({where}). Fold it into a BN checkpoint '
+                               'first (python tools/model_converters/fold_nbn.py), or use the config with NBN.')
         if lost:
             raise RuntimeError(f'The checkpoint shares its NBN magnitudes otherwise than the model ({where}): it holds '
                                f'{lost[:_SHOWN]}, the model {own[:_SHOWN]}. Set share, separate_bias_magnitude and '
@@ -149,7 +150,7 @@ class CheckpointGuardHook(Hook):
                                'share that is asked for.')
 
     @staticmethod
-    def _check_start(model: nn.Module, own: List[str], difference: _Difference, resume: bool, where: str) -> None:
+    def _check_start(model: nn.Module, own: list[str], difference: _Difference, resume: bool, where: str) -> None:
         """Refuse an NBN model on a checkpoint without magnitude, and forget what a pretrained start explains."""
         if not own or not set(own) <= set(difference.missing):
             return

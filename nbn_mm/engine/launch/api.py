@@ -1,7 +1,8 @@
 """Train and test from a config file: the calls behind tools/train.py and tools/test.py."""
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator
+from typing import Any
 
 import mmengine
 import torch.distributed as torch_dist
@@ -56,7 +57,7 @@ def train(config: str, **options: Any) -> Runner:
     return runner
 
 
-def test(config: str, checkpoint: str, **options: Any) -> Dict[str, float]:
+def test(config: str, checkpoint: str, **options: Any) -> dict[str, float]:
     """Test as ``tools/test.py`` does.
 
     Args:

@@ -1,6 +1,7 @@
 """Checks of a config that end in one clear error before anything is built."""
 import os.path as osp
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -74,8 +75,8 @@ def check_optim_wrapper(cfg: Config, amp: bool) -> None:
     if amp and cfg.get('optim_wrapper') is None:
         raise LaunchError('--amp needs an optim_wrapper in the config.')
     if amp and kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise LaunchError(f'--amp would replace optim_wrapper.type={kind!r} by AmpOptimWrapper: leave out --amp, or set '
-                          "optim_wrapper.type='OptimWrapper'.")
+        raise LaunchError(f'--amp would replace optim_wrapper.type={kind!r} by AmpOptimWrapper: leave out --amp, or '
+                          "set optim_wrapper.type='OptimWrapper'.")
     if (amp or kind == 'AmpOptimWrapper') and get_device() == 'cpu':
         asked = '--amp' if amp else "optim_wrapper.type='AmpOptimWrapper'"
         raise LaunchError(f"{asked} needs a GPU: mmengine's AmpOptimWrapper scales the loss on accelerators only, and "

@@ -6,7 +6,7 @@ import os
 import os.path as osp
 import re
 from copy import deepcopy
-from typing import Any, Dict, Optional
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -20,7 +20,7 @@ GUARD = 'CheckpointGuardHook'
 LAST = 'last_checkpoint'
 
 
-def load_config(tool: str, path: str, options: Dict[str, Any]) -> Config:
+def load_config(tool: str, path: str, options: dict[str, Any]) -> Config:
     """Read a config, check the options against its host, and merge what train and test share.
 
     Args:
@@ -58,7 +58,7 @@ def _add_guard(cfg: Config) -> None:
     cfg.default_hooks.setdefault('checkpoint_guard', ConfigDict(type=GUARD))
 
 
-def configure_train(cfg: Config, options: Dict[str, Any]) -> Optional[str]:
+def configure_train(cfg: Config, options: dict[str, Any]) -> str | None:
     """Merge the options of ``tools/train.py``.
 
     Args:
@@ -88,7 +88,7 @@ def configure_train(cfg: Config, options: Dict[str, Any]) -> Optional[str]:
     return line
 
 
-def _set_resume(cfg: Config, resume: Optional[str]) -> Optional[str]:
+def _set_resume(cfg: Config, resume: str | None) -> str | None:
     if resume is None:
         return None
     if resume != 'auto':
@@ -99,7 +99,8 @@ def _set_resume(cfg: Config, resume: Optional[str]) -> Optional[str]:
     if latest is None:
         # a first start with --resume still loads the weights that the config names
         cfg.resume = False
-        return f'--resume: {cfg.work_dir} holds no {LAST}; training starts from the beginning, load_from={cfg.get("load_from")}'
+        return (f'--resume: {cfg.work_dir} holds no {LAST}; training starts from the beginning, '
+                f'load_from={cfg.get("load_from")}')
     saved = sorted(filter(re.compile(r'(epoch|iter)_\d+\.pth$').fullmatch, os.listdir(cfg.work_dir)),
                    key=lambda name: osp.getmtime(osp.join(cfg.work_dir, name)))
     note = ''
@@ -108,13 +109,13 @@ def _set_resume(cfg: Config, resume: Optional[str]) -> Optional[str]:
         note, latest = f'{LAST} is empty; ', osp.join(cfg.work_dir, saved[-1])
     moved = osp.join(cfg.work_dir, osp.basename(latest))  # of a work dir that was moved
     if not osp.isfile(latest) and not osp.isfile(moved):
-        raise LaunchError(f'--resume: {osp.join(cfg.work_dir, LAST)} names {latest!r}, which does not exist. Checkpoints in '
-                          f'{cfg.work_dir}, oldest first: {saved}. Choose one with --resume PATH.')
+        raise LaunchError(f'--resume: {osp.join(cfg.work_dir, LAST)} names {latest!r}, which does not exist. '
+                          f'Checkpoints in {cfg.work_dir}, oldest first: {saved}. Choose one with --resume PATH.')
     cfg.resume, cfg.load_from = True, latest if osp.isfile(latest) else moved
     return f'--resume: {note}continuing from {cfg.load_from}'
 
 
-def _set_dataloaders(cfg: Config, options: Dict[str, Any], names: tuple, **defaults: Any) -> None:
+def _set_dataloaders(cfg: Config, options: dict[str, Any], names: tuple, **defaults: Any) -> None:
     """The dataloader defaults of mmpretrain's tools; mmdet's configs write their own."""
     if cfg.default_scope != 'mmpretrain':
         return
@@ -132,7 +133,7 @@ def _set_dataloaders(cfg: Config, options: Dict[str, Any], names: tuple, **defau
             loader.persistent_workers = False
 
 
-def configure_test(cfg: Config, checkpoint: str, options: Dict[str, Any]) -> None:
+def configure_test(cfg: Config, checkpoint: str, options: dict[str, Any]) -> None:
     """Merge the options of ``tools/test.py``.
 
     Args:
@@ -157,7 +158,7 @@ def configure_test(cfg: Config, checkpoint: str, options: Dict[str, Any]) -> Non
     _set_dataloaders(cfg, options, ('test_dataloader', ))
 
 
-def check_out(default_scope: str, out: Optional[str], out_item: Optional[str]) -> None:
+def check_out(default_scope: str, out: str | None, out_item: str | None) -> None:
     """Check the file that results go to before anything is computed.
 
     Raises:
@@ -174,10 +175,11 @@ def check_out(default_scope: str, out: Optional[str], out_item: Optional[str]) -
         raise LaunchError(f'--out {out!r} must end in one of {endings} for {what}{advice}.')
 
 
-def _show(cfg: Config, options: Dict[str, Any]) -> None:
+def _show(cfg: Config, options: dict[str, Any]) -> None:
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
-        raise LaunchError('--show and --show-dir need the visualisation hook in the config: default_hooks.visualization='
+        raise LaunchError('--show and --show-dir need the visualisation hook in the config: '
+                          "default_hooks.visualization="
                           "dict(type='VisualizationHook' or, for mmdet, 'DetVisualizationHook').")
     hook.show = options.get('show', False)
     hook.wait_time = options.get('wait_time', 2.0)

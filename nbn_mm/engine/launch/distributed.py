@@ -7,7 +7,6 @@ DistributedDataParallel on a CPU. A Runner that finds a process group uses it, a
 import datetime
 import os
 import subprocess
-from typing import Optional
 
 import torch
 import torch.distributed as torch_dist
@@ -71,8 +70,8 @@ def check_gpus(launcher: str) -> None:
         asked = max(asked, _variable(launcher, local_size))
     if asked > visible:
         raise LaunchError(f'{asked} processes on this machine need {asked} GPUs, but {visible} are visible '
-                          f'(CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES")!r}). Start at most {visible}, '
-                          'or set CUDA_VISIBLE_DEVICES=-1 to run on the CPU.')
+                          f'(CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES")!r}). Start at most '
+                          f'{visible}, or set CUDA_VISIBLE_DEVICES=-1 to run on the CPU.')
 
 
 def open_gloo_group(cfg: Config, launcher: str) -> bool:
@@ -117,7 +116,7 @@ def _first_host(launcher: str) -> str:
                       'the address of the machine of rank 0.')
 
 
-def divide_global_batch(cfg: Config, processes: int) -> Optional[str]:
+def divide_global_batch(cfg: Config, processes: int) -> str | None:
     """Set ``train_dataloader.batch_size`` to the share of one process in ``global_batch_size``.
 
     Args:
@@ -128,8 +127,8 @@ def divide_global_batch(cfg: Config, processes: int) -> Optional[str]:
         str, optional: A line for the log.
 
     Raises:
-        LaunchError: If ``global_batch_size`` is no positive int, is not divisible by ``processes``, goes with an enabled
-            ``auto_scale_lr``, or there is no ``train_dataloader``.
+        LaunchError: If ``global_batch_size`` is no positive int, is not divisible by ``processes``, goes with an
+            enabled ``auto_scale_lr``, or there is no ``train_dataloader``.
     """
     total = cfg.get('global_batch_size')
     if total is None:
@@ -140,8 +139,8 @@ def divide_global_batch(cfg: Config, processes: int) -> Optional[str]:
         raise LaunchError(f'global_batch_size={total} fixes the batch over all processes, so there is no learning rate '
                           'to scale: remove global_batch_size, or leave out --auto-scale-lr and auto_scale_lr.enable.')
     if total % processes:
-        raise LaunchError(f'global_batch_size={total} is not divisible by the {processes} processes of this run. Change '
-                          'global_batch_size or the number of processes.')
+        raise LaunchError(f'global_batch_size={total} is not divisible by the {processes} processes of this run. '
+                          'Change global_batch_size or the number of processes.')
     if cfg.get('train_dataloader') is None:
         raise LaunchError(f'global_batch_size={total} is set, but the config has no train_dataloader.')
     cfg.train_dataloader.batch_size = total // processes

@@ -3,7 +3,7 @@
 The hosts' own tools differ: mmpretrain's ``train.py`` knows ``--no-validate``, mmdet's does not. An option that the
 host of the config lacks is refused by name, because it would otherwise do nothing.
 """
-from typing import Any, Dict, Optional
+from typing import Any
 
 from .errors import LaunchError
 
@@ -24,7 +24,7 @@ HOST_OPTIONS = {
 }
 
 
-def check_options(tool: str, default_scope: Optional[str], options: Dict[str, Any], config: str) -> None:
+def check_options(tool: str, default_scope: str | None, options: dict[str, Any], config: str) -> None:
     """Refuse the options that the host of the config lacks.
 
     Args:
@@ -37,8 +37,8 @@ def check_options(tool: str, default_scope: Optional[str], options: Dict[str, An
         LaunchError: If ``default_scope`` names no host, or an option is not one of the host's.
     """
     if default_scope not in HOST_OPTIONS:
-        raise LaunchError(f"default_scope={default_scope!r} of {config} names no host: set `default_scope = 'mmpretrain'` "
-                          "or `default_scope = 'mmdet'` in the config.")
+        raise LaunchError(f"default_scope={default_scope!r} of {config} names no host: set "
+                          "`default_scope = 'mmpretrain'` or `default_scope = 'mmdet'` in the config.")
     known = COMMON_OPTIONS[tool] | HOST_OPTIONS[default_scope][tool]
     for name in options:
         if name not in known:

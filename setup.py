@@ -1,4 +1,5 @@
-"""Package metadata. The hosts and mmengine, mmcv and torch are in requirements/: metadata forces no line of packages."""
+"""Package metadata. The hosts, mmengine, mmcv and torch are in requirements/: metadata forces no line of packages."""
+
 import re
 import shutil
 from pathlib import Path

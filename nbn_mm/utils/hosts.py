@@ -53,8 +53,8 @@ def host_error(host: str) -> Optional[Exception]:
     if host not in _errors:
         error = _import_host(host)
         if error is not None and not isinstance(error, ImportError):
-            # Each host imports the other where it finds it, and expects only an ImportError from it. If the other one is
-            # the culprit, this host imports without it.
+            # Each host imports the other where it finds it, and expects only an ImportError from it. If the other one
+            # is the culprit, this host imports without it.
             with _hidden(*(other for other in HOSTS if other != host)):
                 error = error if _import_host(host) else None
         _errors[host] = error

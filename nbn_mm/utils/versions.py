@@ -1,14 +1,14 @@
 """The usable versions of the packages that stand below this one, and the errors that say what to install.
 
-Both lines of OpenMMLab packages are accepted: the maintained ``onedl-*`` distributions and the original ones. They share
-the import names, so only versions are compared. This file imports nothing of the package and nothing outside the standard
-library at its top: set-up reads it by its path.
+Both lines of OpenMMLab packages are accepted: the maintained ``onedl-*`` distributions and the original ones. They
+share the import names, so only versions are compared. This file imports nothing of the package and nothing outside the
+standard library at its top: set-up reads it by its path.
 """
+
 import importlib
 import re
 from dataclasses import dataclass
 from types import ModuleType
-from typing import List, Optional, Tuple
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,11 @@ class Package:
         below (str): First version that is not usable any more.
         distributions (tuple[str]): Names of the distributions that bring it; empty: the import name.
     """
+
     name: str
     minimum: str
     below: str
-    distributions: Tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
 
     @property
     def needed(self) -> str:
@@ -52,7 +53,7 @@ Install one of the two sets, never both (their import names are the same):
 The commands stand in docs/install.md; in a checkout `bash tools/run_tests.sh` makes a fitting environment in .venv."""
 
 
-def release(version: str) -> Tuple[int, ...]:
+def release(version: str) -> tuple[int, ...]:
     """Numbers of a version, trailing zeros dropped: ``'2.11.0+cu130'`` gives ``(2, 11)``; no number gives ``()``."""
     match = re.match(r'v?(\d+(?:\.\d+)*)', version)
     numbers = [int(n) for n in match.group(1).split('.')] if match else []
@@ -69,21 +70,23 @@ def check_version(package: Package, module: ModuleType) -> None:
     """
     version = getattr(module, '__version__', None)
     if version is None:
-        raise ImportError(f'{package.name} at {getattr(module, "__file__", None) or list(module.__path__)} has no '
-                          f'version; {package.name}{package.needed} is needed.')
+        raise ImportError(
+            f'{package.name} at {getattr(module, "__file__", None) or list(module.__path__)} has no '
+            f'version; {package.name}{package.needed} is needed.'
+        )
     if not package.fits(str(version)):
         raise ImportError(f'{package.name} {version} is installed; {package.name}{package.needed} is needed.')
 
 
-def check_common_packages(packages: Tuple[Package, ...] = COMMON_PACKAGES) -> None:
+def check_common_packages(packages: tuple[Package, ...] = COMMON_PACKAGES) -> None:
     """Check torch, mmengine and mmcv together.
 
     Raises:
-        ImportError: One for all packages that are missing, fail to import, or have an unusable version. It says what was
-            found, what is needed and what to install.
+        ImportError: One for all packages that are missing, fail to import, or have an unusable version. It says what
+            was found, what is needed and what to install.
     """
-    rows: List[Tuple[str, str, str]] = []
-    cause: Optional[Exception] = None
+    rows: list[tuple[str, str, str]] = []
+    cause: Exception | None = None
     for package in packages:
         try:
             module = importlib.import_module(package.name)
@@ -100,7 +103,9 @@ def check_common_packages(packages: Tuple[Package, ...] = COMMON_PACKAGES) -> No
         rows.append((package.name, package.needed, found))
     if rows:
         lines = [f'  {name:<10} needed {needed:<12} {found}' for name, needed, found in rows]
-        raise ImportError('\n'.join(['nbn_mm cannot be imported, because of these packages:', *lines, ADVICE])) from cause
+        raise ImportError(
+            '\n'.join(['nbn_mm cannot be imported, because of these packages:', *lines, ADVICE])
+        ) from cause
 
 
 def check_compiled_ops(needed_by: str) -> None:
@@ -114,18 +119,23 @@ def check_compiled_ops(needed_by: str) -> None:
     """
     import mmcv
     import torch  # noqa: F401, the extension needs its libraries
+
     try:
         importlib.import_module('mmcv._ext')
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':
             raise
-        raise ImportError(f'{needed_by} needs the compiled ops of mmcv, and mmcv {mmcv.__version__} has none (mmcv-lite, '
-                          'or built where torch was not at hand). Uninstall it and install the full mmcv with '
-                          '`pip install --no-build-isolation` after torch, see docs/install.md.') from error
+        raise ImportError(
+            f'{needed_by} needs the compiled ops of mmcv, and mmcv {mmcv.__version__} has none (mmcv-lite, '
+            'or built where torch was not at hand). Uninstall it and install the full mmcv with '
+            '`pip install --no-build-isolation` after torch, see docs/install.md.'
+        ) from error
     except ImportError as error:
-        raise ImportError(f'{needed_by} needs the compiled ops of mmcv, and those of mmcv {mmcv.__version__} do not load '
-                          f'under torch {torch.__version__}: {error}. They fit only the torch that they were compiled '
-                          'against: compile mmcv again, see docs/install.md.') from error
+        raise ImportError(
+            f'{needed_by} needs the compiled ops of mmcv, and those of mmcv {mmcv.__version__} do not load '
+            f'under torch {torch.__version__}: {error}. They fit only the torch that they were compiled '
+            'against: compile mmcv again, see docs/install.md.'
+        ) from error
 
 
 def check_host(host: str, module: ModuleType) -> None:

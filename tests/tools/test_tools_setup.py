@@ -1,4 +1,5 @@
 """Set-up: the decisions, the messages and the resuming. A GPU, nvcc and pip are played by small programs on PATH."""
+
 import os
 import shutil
 import subprocess
@@ -91,7 +92,9 @@ def test_unknown_ops():
 
 
 def test_no_nvcc(machine):
-    with pytest.raises(SetupError, match=r'(?s)none was found.*torch 2\.11\.0\+cu130 is built with CUDA 13\.0.*NBN_MM_OPS=cpu'):
+    with pytest.raises(
+        SetupError, match=r'(?s)none was found.*torch 2\.11\.0\+cu130 is built with CUDA 13\.0.*NBN_MM_OPS=cpu'
+    ):
         require_nvcc(TORCH)
 
 
@@ -129,16 +132,23 @@ def test_compile_environment(machine, tmp_path):
 
 
 # -- failures in plain words
-@pytest.mark.parametrize('log, words', [
-    ("NewConnectionError: Failed to establish a new connection: [Errno -3]", 'could not be reached'),
-    ('Temporary failure in name resolution\nERROR: No matching distribution found for torch', 'could not be reached'),
-    ('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device', 'disk is full'),
-    ('SSLError(SSLCertVerificationError(1, CERTIFICATE_VERIFY_FAILED', 'certificate'),
-    ('ERROR: No matching distribution found for torch==2.11.0', 'no fitting file'),
-    ('ERROR: ResolutionImpossible: for help visit', 'no fitting file'),
-    ('c++: fatal error: Killed signal terminated program cc1plus', 'MAX_JOBS=1'),
-    ('fatal error: Python.h: No such file or directory', 'headers of Python'),
-    ('all is well', '')])
+@pytest.mark.parametrize(
+    'log, words',
+    [
+        ('NewConnectionError: Failed to establish a new connection: [Errno -3]', 'could not be reached'),
+        (
+            'Temporary failure in name resolution\nERROR: No matching distribution found for torch',
+            'could not be reached',
+        ),
+        ('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device', 'disk is full'),
+        ('SSLError(SSLCertVerificationError(1, CERTIFICATE_VERIFY_FAILED', 'certificate'),
+        ('ERROR: No matching distribution found for torch==2.11.0', 'no fitting file'),
+        ('ERROR: ResolutionImpossible: for help visit', 'no fitting file'),
+        ('c++: fatal error: Killed signal terminated program cc1plus', 'MAX_JOBS=1'),
+        ('fatal error: Python.h: No such file or directory', 'headers of Python'),
+        ('all is well', ''),
+    ],
+)
 def test_explain_failure(log, words):
     advice = running.explain_failure(log)
     assert words in advice and bool(words) == bool(advice)
@@ -146,7 +156,9 @@ def test_explain_failure(log, words):
 
 def test_run_tells_progress_and_failure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(running, 'HEARTBEAT_SECONDS', 0.3)
-    running.run([sys.executable, '-c', 'import time; print("step one", flush=True); time.sleep(0.9)'], tmp_path / 'a.log')
+    running.run(
+        [sys.executable, '-c', 'import time; print("step one", flush=True); time.sleep(0.9)'], tmp_path / 'a.log'
+    )
     assert 'step one' in capsys.readouterr().out
     with pytest.raises(SetupError, match=r'(?s)disk is full.*exit status 3.*b\.log.*\| No space left on device'):
         running.run([sys.executable, '-c', 'print("No space left on device"); exit(3)'], tmp_path / 'b.log')
@@ -154,7 +166,9 @@ def test_run_tells_progress_and_failure(tmp_path, monkeypatch, capsys):
 
 def test_check_disk(tmp_path):
     running.check_disk([(tmp_path / 'not' / 'yet', 0.0, 'nothing')])
-    with pytest.raises(SetupError, match=r'(?s)2000000\.0 GiB are needed.*1500000\.0 GiB in .* for objects.*500000.*wheels'):
+    with pytest.raises(
+        SetupError, match=r'(?s)2000000\.0 GiB are needed.*1500000\.0 GiB in .* for objects.*500000.*wheels'
+    ):
         running.check_disk([(tmp_path / 'a', 1.5e6, 'objects'), (tmp_path, 5e5, 'wheels')])
 
 
@@ -224,11 +238,15 @@ def test_all_steps_then_none(steps, capsys):
     assert '.venv is ready (checked in' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('stop_at, before, after', [
-    ('build', ['venv'], ['build', 'torch', 'packages', MMCV, 'project']),
-    ('packages', ['venv', 'build', 'torch'], ['packages', MMCV, 'project']),
-    (MMCV, ['venv', 'build', 'torch', 'packages'], [MMCV, 'project']),
-    ('project', ['venv', 'build', 'torch', 'packages', MMCV], ['project'])])
+@pytest.mark.parametrize(
+    'stop_at, before, after',
+    [
+        ('build', ['venv'], ['build', 'torch', 'packages', MMCV, 'project']),
+        ('packages', ['venv', 'build', 'torch'], ['packages', MMCV, 'project']),
+        (MMCV, ['venv', 'build', 'torch', 'packages'], [MMCV, 'project']),
+        ('project', ['venv', 'build', 'torch', 'packages', MMCV], ['project']),
+    ],
+)
 def test_interrupted_set_up_goes_on(steps, stop_at, before, after):
     assert steps.run(stop_at=stop_at) == [*before, 'interrupted']
     assert steps.run() == after
@@ -260,8 +278,10 @@ def test_packages_that_no_longer_import_are_mended(steps):
 def test_two_set_ups_wait_for_each_other(steps):
     first = FakeSetup(steps.root, [])
     first.take_lock()
-    script = f'import sys; sys.path.insert(0, {str(ROOT / "tools/setup")!r}); import prepare; from pathlib import Path; ' \
-             f'prepare.Setup(Path({str(steps.root)!r})).take_lock(); print("mine")'
+    script = (
+        f'import sys; sys.path.insert(0, {str(ROOT / "tools/setup")!r}); import prepare; from pathlib import Path; '
+        f'prepare.Setup(Path({str(steps.root)!r})).take_lock(); print("mine")'
+    )
     second = subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, text=True)
     assert 'waiting' in second.stdout.readline()
     first.lock.close()
@@ -269,8 +289,11 @@ def test_two_set_ups_wait_for_each_other(steps):
 
 
 def test_half_installed_packages_are_found(tmp_path):
-    for name, record in (('whole-1.0', 'whole.py,,\nwhole-1.0.dist-info/INSTALLER,,\nwhole-1.0.dist-info/RECORD,,\n'),
-                         ('cut-1.0', 'cut.py,sha256=1,3\ncut-1.0.dist-info/RECORD,,\n'), ('bare-1.0', None)):
+    for name, record in (
+        ('whole-1.0', 'whole.py,,\nwhole-1.0.dist-info/INSTALLER,,\nwhole-1.0.dist-info/RECORD,,\n'),
+        ('cut-1.0', 'cut.py,sha256=1,3\ncut-1.0.dist-info/RECORD,,\n'),
+        ('bare-1.0', None),
+    ):
         info = tmp_path / f'{name}.dist-info'
         info.mkdir()
         (info / 'METADATA').touch()
@@ -432,8 +455,14 @@ def test_unfit_environment_stops_and_stays_as_it_is(tmp_path):
     before = tree(tmp_path)
     result = shell('tools/run_tests.sh', VIRTUAL_ENV=str(tmp_path / 'env'))
     assert result.returncode == 1 and tree(tmp_path) == before
-    for words in ('does not fit', 'torch        not installed; needed >=2.0,<3', 'mmengine', 'pytest',
-                  'deactivate', 'NBN_MM_ENV=venv'):
+    for words in (
+        'does not fit',
+        'torch        not installed; needed >=2.0,<3',
+        'mmengine',
+        'pytest',
+        'deactivate',
+        'NBN_MM_ENV=venv',
+    ):
         assert words in result.stdout, words
     result = shell('tools/quickstart.sh', CONDA_PREFIX=str(tmp_path / 'env'))
     assert result.returncode == 1 and 'CONDA_PREFIX=' in result.stdout and 'mmpretrain' in result.stdout
@@ -446,10 +475,14 @@ def test_fitting_environment_is_used(tmp_path):
     assert 'pytest' in (result.stdout + result.stderr).splitlines()[-1]
 
 
-@pytest.mark.parametrize('env, words', [
-    (dict(VIRTUAL_ENV='/no/such/env'), 'there is no interpreter /no/such/env/bin/python'),
-    (dict(NBN_MM_PYTHON='/no/such/python'), 'NBN_MM_PYTHON=/no/such/python is no interpreter'),
-    (dict(NBN_MM_ENV='conda'), 'NBN_MM_ENV=conda is unknown')])
+@pytest.mark.parametrize(
+    'env, words',
+    [
+        (dict(VIRTUAL_ENV='/no/such/env'), 'there is no interpreter /no/such/env/bin/python'),
+        (dict(NBN_MM_PYTHON='/no/such/python'), 'NBN_MM_PYTHON=/no/such/python is no interpreter'),
+        (dict(NBN_MM_ENV='conda'), 'NBN_MM_ENV=conda is unknown'),
+    ],
+)
 def test_environment_that_is_not_there(env, words):
     result = shell('tools/run_tests.sh', **env)
     assert result.returncode == 1 and words in result.stderr
@@ -474,8 +507,12 @@ def test_no_python_that_serves(checkout):
     program(folder, 'python3.10', 'echo "pyenv: python3.10: command not found" >&2; exit 127')
     result = shell('tools/run_tests.sh', checkout, **env)
     assert result.returncode == 1
-    for words in ('Python 3.10, 3.11 or 3.12 is needed', 'python3 is 3.8', 'without the modules venv and ensurepip',
-                  'python3.12-venv'):
+    for words in (
+        'Python 3.10, 3.11 or 3.12 is needed',
+        'python3 is 3.8',
+        'without the modules venv and ensurepip',
+        'python3.12-venv',
+    ):
         assert words in result.stderr, words
     assert 'python3.10 is' not in result.stderr
 
@@ -522,18 +559,35 @@ def test_wheel_has_package_configs_and_no_host(tmp_path):
     (source / 'configs' / 'demo').mkdir(exist_ok=True)
     (source / 'configs' / 'demo' / 'probe.py').touch()
     env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
-    subprocess.run([sys.executable, 'setup.py', '-q', 'bdist_wheel', '-d', str(tmp_path)], cwd=source, check=True, env=env,
-                   capture_output=True)
+    subprocess.run(
+        [sys.executable, 'setup.py', '-q', 'bdist_wheel', '-d', str(tmp_path)],
+        cwd=source,
+        check=True,
+        env=env,
+        capture_output=True,
+    )
     with zipfile.ZipFile(next(tmp_path.glob('nbn_mm-*.whl'))) as wheel:
         names = set(wheel.namelist())
         text = next(wheel.read(n).decode() for n in names if n.endswith('/METADATA'))
-    assert {'nbn_mm/__init__.py', 'nbn_mm/models/layers/__init__.py', 'nbn_mm/.mim/configs/demo/probe.py',
-            'nbn_mm/.mim/tools/run_tests.sh', 'nbn_mm/.mim/tools/setup/prepare.py'} <= names
+    assert {
+        'nbn_mm/__init__.py',
+        'nbn_mm/models/layers/__init__.py',
+        'nbn_mm/.mim/configs/demo/probe.py',
+        'nbn_mm/.mim/tools/run_tests.sh',
+        'nbn_mm/.mim/tools/setup/prepare.py',
+    } <= names
     assert not {n for n in names if n.startswith(('tests', 'tools', 'configs'))}
     version = {}
     exec((ROOT / 'nbn_mm' / 'version.py').read_text(), version)
     assert f'Version: {version["__version__"]}\n' in text
     assert 'Requires-Python: <3.13,>=3.10' in text or 'Requires-Python: >=3.10,<3.13' in text
     needs = [row.lower() for row in text.splitlines() if row.startswith('Requires-Dist')]
-    assert not [row for row in needs if any(word in row.split(':')[1] for word in ('mm', 'torch=', 'torch>', 'torchvision'))]
-    assert {row.split(': ')[1] for row in text.splitlines() if row.startswith('Provides-Extra')} == {'cls', 'det', 'all', 'tests'}
+    assert not [
+        row for row in needs if any(word in row.split(':')[1] for word in ('mm', 'torch=', 'torch>', 'torchvision'))
+    ]
+    assert {row.split(': ')[1] for row in text.splitlines() if row.startswith('Provides-Extra')} == {
+        'cls',
+        'det',
+        'all',
+        'tests',
+    }

@@ -1,4 +1,5 @@
 """Absent and broken hosts, in interpreters of their own."""
+
 import subprocess
 import sys
 import textwrap
@@ -72,23 +73,34 @@ def check(gone, works, message):
 def test_absent_host_removes_only_its_parts(tmp_path, gone, works):
     pytest.importorskip(works, reason=f'{works} is the host that stays')
     assert 'checked' in _run(
-        tmp_path, CHECK + f"check({gone!r}, {works!r}, \"ModuleNotFoundError: No module named '{gone}'\")", absent=[gone])
+        tmp_path,
+        CHECK + f'check({gone!r}, {works!r}, "ModuleNotFoundError: No module named \'{gone}\'")',
+        absent=[gone],
+    )
 
 
 def test_broken_mmdet_removes_only_its_parts(tmp_path):
     pytest.importorskip('mmpretrain', reason='mmpretrain is the host that stays')
-    out = _run(tmp_path, CHECK + "check('mmdet', 'mmpretrain', 'RuntimeError: operator torchvision::nms does not exist')",
-               fakes={'mmdet': 'raise RuntimeError("operator torchvision::nms does not exist")'})
+    out = _run(
+        tmp_path,
+        CHECK + "check('mmdet', 'mmpretrain', 'RuntimeError: operator torchvision::nms does not exist')",
+        fakes={'mmdet': 'raise RuntimeError("operator torchvision::nms does not exist")'},
+    )
     assert 'checked' in out
 
 
 def test_both_hosts_gone(tmp_path):
-    out = _run(tmp_path, """
+    out = _run(
+        tmp_path,
+        """
     print(nbn_mm.__version__, [type(hosts.host_error(h)).__name__ for h in hosts.HOSTS])
     for part in hosts.HOST_PARTS:
         for variable, names in part.names.items():
             assert all('Stands in for' in getattr(registries, variable).get(name).__doc__ for name in names)
-    """, absent=['mmpretrain'], fakes={'mmdet': '__version__ = "2.28.2"'})
+    """,
+        absent=['mmpretrain'],
+        fakes={'mmdet': '__version__ = "2.28.2"'},
+    )
     assert "['ModuleNotFoundError', 'ImportError']" in out
 
 

@@ -1,4 +1,5 @@
-"""Says whether the environment of this interpreter fits, and installs nothing: check_environment.py demo|tests ENVIRONMENT."""
+"""Says whether this interpreter's environment fits, and installs nothing: check_environment.py demo|tests ENVIRONMENT."""
+
 import importlib
 import importlib.util
 import sys
@@ -29,9 +30,14 @@ def needed_packages(versions, job):
         tuple[list[Package], list[Package]]: Required and optional ones.
     """
     package, hosts = versions.Package, versions.HOST_PACKAGES
-    required = [*versions.COMMON_PACKAGES, package('torchvision', '0.15', '1'), package('numpy', '1.22', '3'),
-                package('PIL', '9', '100', ('pillow', )), package('matplotlib', '3.5', '4'),
-                package('sklearn', '1.1', '2', ('scikit-learn', ))]
+    required = [
+        *versions.COMMON_PACKAGES,
+        package('torchvision', '0.15', '1'),
+        package('numpy', '1.22', '3'),
+        package('PIL', '9', '100', ('pillow',)),
+        package('matplotlib', '3.5', '4'),
+        package('sklearn', '1.1', '2', ('scikit-learn',)),
+    ]
     optional = [hosts['mmdet'], package('lvis', '0.5.3', '1'), package('pycocotools', '2.0', '3')]
     if job == 'demo':
         return [*required, hosts['mmpretrain']], []
@@ -42,7 +48,7 @@ def needed_packages(versions, job):
 def installed(package):
     """Distributions of a package that are installed, with their versions; an import without one counts as unknown."""
     found = {}
-    for name in package.distributions or (package.name, ):
+    for name in package.distributions or (package.name,):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -123,8 +129,10 @@ def main(job, environment):
     print(f'The active environment does not fit ({environment}), and nothing is installed into it:')
     for name, complaint, need in rows:
         print(f'  {name:<12} {complaint}; needed {need}')
-    print('Either leave it (`deactivate` or `conda deactivate`) or set NBN_MM_ENV=venv, and run the same command again: it '
-          'then makes\nthe tested environment in .venv. Or mend the environment yourself: docs/install.md.')
+    print(
+        'Either leave it (`deactivate` or `conda deactivate`) or set NBN_MM_ENV=venv, and run the same command again:\n'
+        'it then makes the tested environment in .venv. Or mend the environment yourself: docs/install.md.'
+    )
     return 1
 
 

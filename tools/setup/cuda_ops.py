@@ -1,4 +1,5 @@
 """Which ops of mmcv this machine gets: for the CPU or for CUDA."""
+
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ class Torch:
         cuda (str or None): The CUDA version that it was built with; None for a CPU build.
         gpu (bool): Whether it can use a GPU now.
     """
+
     version: str
     cuda: object
     gpu: bool
@@ -94,12 +96,16 @@ def choose_device(torch, environ=os.environ):
     if driver is None and not forced:
         return 'cpu'
     if torch.cuda is None:
-        raise SetupError(f'CUDA ops are wanted, but the installed torch {torch.version} is a build for the CPU. Where pip '
-                         f'found it, a CUDA build must be found (see `pip config list`, PIP_FIND_LINKS).\n{WAY_OUT}')
+        raise SetupError(
+            f'CUDA ops are wanted, but the installed torch {torch.version} is a build for the CPU. Where pip '
+            f'found it, a CUDA build must be found (see `pip config list`, PIP_FIND_LINKS).\n{WAY_OUT}'
+        )
     if driver is not None and not torch.gpu and not forced:
-        raise SetupError(f'nvidia-smi shows {", ".join(driver["gpus"])}, but torch {torch.version}, built with CUDA '
-                         f'{torch.cuda}, cannot use it; the driver goes up to CUDA {driver["cuda"]}. Update the driver, or '
-                         f'look at CUDA_VISIBLE_DEVICES.\n{WAY_OUT}')
+        raise SetupError(
+            f'nvidia-smi shows {", ".join(driver["gpus"])}, but torch {torch.version}, built with CUDA '
+            f'{torch.cuda}, cannot use it; the driver goes up to CUDA {driver["cuda"]}. Update the driver, or '
+            f'look at CUDA_VISIBLE_DEVICES.\n{WAY_OUT}'
+        )
     return 'cuda'
 
 
@@ -112,12 +118,16 @@ def require_nvcc(torch, environ=os.environ):
     nvcc = find_nvcc(environ)
     need = f'torch {torch.version} is built with CUDA {torch.cuda}'
     if nvcc is None:
-        raise SetupError(f'Compiling the CUDA ops of mmcv needs nvcc, and none was found in CUDA_HOME, on PATH or in '
-                         f'/usr/local/cuda. {need}: install the CUDA toolkit {major(torch.cuda)}.x and set CUDA_HOME.\n{WAY_OUT}')
+        raise SetupError(
+            f'Compiling the CUDA ops of mmcv needs nvcc, and none was found in CUDA_HOME, on PATH or in '
+            f'/usr/local/cuda. {need}: install the CUDA toolkit {major(torch.cuda)}.x and set CUDA_HOME.\n{WAY_OUT}'
+        )
     path, version = nvcc
     if major(version) != major(torch.cuda):
-        raise SetupError(f'{path} is of CUDA {version}, and {need}: the majors must be the same. Install the CUDA toolkit '
-                         f'{major(torch.cuda)}.x and set CUDA_HOME to it.\n{WAY_OUT}')
+        raise SetupError(
+            f'{path} is of CUDA {version}, and {need}: the majors must be the same. Install the CUDA toolkit '
+            f'{major(torch.cuda)}.x and set CUDA_HOME to it.\n{WAY_OUT}'
+        )
     return path
 
 
@@ -127,7 +137,9 @@ def cuda_home(nvcc):
         source = Path(folder, 'empty.cu')
         source.touch()
         try:
-            said = subprocess.run([nvcc, '--dryrun', '-c', str(source)], capture_output=True, text=True, timeout=60).stderr
+            said = subprocess.run(
+                [nvcc, '--dryrun', '-c', str(source)], capture_output=True, text=True, timeout=60
+            ).stderr
         except (OSError, subprocess.TimeoutExpired):
             said = ''
     top = re.search(r'^#\$ TOP=(.+)$', said, re.M)

@@ -1,4 +1,5 @@
 """Installs mmcv with its compiled ops: a ready wheel where pip finds one that serves, else one compiled here."""
+
 import os
 import shutil
 import subprocess
@@ -91,22 +92,35 @@ def check_compiler(setup):
     where = 'mmcv has no ready wheel here, so its ops must be compiled'
     if compiler is None or shutil.which(compiler.split()[0]) is None:
         named = f'CXX={compiler} is not there' if compiler else 'there is no C++ compiler (c++, g++, clang++) on PATH'
-        raise SetupError(f'{where}, and {named}. Install one (Debian, Ubuntu: apt install g++; conda: conda install '
-                         'gxx_linux-64) and run this command again, or point PIP_FIND_LINKS to a folder with a wheel.')
-    include = subprocess.run([setup.python, '-c', 'import sysconfig; print(sysconfig.get_paths()["include"])'],
-                             capture_output=True, text=True, check=True).stdout.strip()
+        raise SetupError(
+            f'{where}, and {named}. Install one (Debian, Ubuntu: apt install g++; conda: conda install '
+            'gxx_linux-64) and run this command again, or point PIP_FIND_LINKS to a folder with a wheel.'
+        )
+    include = subprocess.run(
+        [setup.python, '-c', 'import sysconfig; print(sysconfig.get_paths()["include"])'],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     if not Path(include, 'Python.h').is_file():
         version = setup.python_version()
-        raise SetupError(f'{where}, and the headers of Python {version} are not in {include}. Install them (Debian, '
-                         f'Ubuntu: apt install python{version}-dev) and run this command again.')
+        raise SetupError(
+            f'{where}, and the headers of Python {version} are not in {include}. Install them (Debian, '
+            f'Ubuntu: apt install python{version}-dev) and run this command again.'
+        )
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, 'trial.cpp')
         source.write_text(TRIAL)
-        result = subprocess.run([*compiler.split(), '-std=c++17', f'-I{include}', '-c', str(source), '-o',
-                                 str(source.with_suffix('.o'))], capture_output=True, text=True)
+        result = subprocess.run(
+            [*compiler.split(), '-std=c++17', f'-I{include}', '-c', str(source), '-o', str(source.with_suffix('.o'))],
+            capture_output=True,
+            text=True,
+        )
     if result.returncode:
-        raise SetupError(f'{where}, and {compiler} does not compile a C++17 program; g++ 9 or later is needed:\n'
-                         f'{result.stderr[-800:]}')
+        raise SetupError(
+            f'{where}, and {compiler} does not compile a C++17 program; g++ 9 or later is needed:\n'
+            f'{result.stderr[-800:]}'
+        )
 
 
 def default_jobs(cpus=None, memory=None):
@@ -130,8 +144,17 @@ def compile_wheel(setup, pin, torch, device, home):
     source = home / 'source'
     if not source.is_dir():
         sdist = home / 'sdist'
-        setup.pip('download', '--no-deps', '--no-build-isolation', f'--no-binary={name}', '-d', sdist, pin,
-                  name='mmcv-source', env=dict(MMCV_WITH_OPS='0'))
+        setup.pip(
+            'download',
+            '--no-deps',
+            '--no-build-isolation',
+            f'--no-binary={name}',
+            '-d',
+            sdist,
+            pin,
+            name='mmcv-source',
+            env=dict(MMCV_WITH_OPS='0'),
+        )
         unpacked = home / 'unpacked'
         shutil.rmtree(unpacked, ignore_errors=True)
         with tarfile.open(next(sdist.glob('*.tar.gz'))) as archive:
@@ -148,8 +171,18 @@ def compile_wheel(setup, pin, torch, device, home):
         done, total = count_objects(source)
         return f'compiled {done} of {total or "?"} objects' if done or total else 'preparing'
 
-    setup.pip('wheel', '-v', '--no-deps', '--no-build-isolation', '-w', home / 'wheels', source, name='mmcv-compile',
-              env={'MAX_JOBS': jobs, 'PYTHONUNBUFFERED': '1', **compile_environment(device, nvcc)}, progress=progress)
+    setup.pip(
+        'wheel',
+        '-v',
+        '--no-deps',
+        '--no-build-isolation',
+        '-w',
+        home / 'wheels',
+        source,
+        name='mmcv-compile',
+        env={'MAX_JOBS': jobs, 'PYTHONUNBUFFERED': '1', **compile_environment(device, nvcc)},
+        progress=progress,
+    )
     say(f'    compiled in {time.monotonic() - start:.0f} s')
     wheel = next((home / 'wheels').glob('*.whl'))
     if 'none-any' in wheel.name:

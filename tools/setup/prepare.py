@@ -1,8 +1,9 @@
 """Makes or mends .venv, the tested environment of this checkout. Called by tools/quickstart.sh and tools/run_tests.sh.
 
-Each step leaves a stamp with a hash of what it depends on, so that a second run starts at once, a changed requirement redoes
-what it touches, and an interrupted run goes on where it stopped. Only the standard library is used.
+Each step leaves a stamp with a hash of what it depends on, so that a second run starts at once, a changed requirement
+redoes what it touches, and an interrupted run goes on where it stopped. Only the standard library is used.
 """
+
 import fcntl
 import hashlib
 import json
@@ -21,10 +22,12 @@ from running import SetupError, check_disk, run, say, tail
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / 'requirements'
-# GiB, measured on Linux x86-64: the finished .venv, pip's download cache, and the same downloads in the temporary folder
+# GiB, measured on Linux x86-64: the finished .venv, pip's cache, and the same downloads in the temporary folder
 VENV_GIB, CACHE_GIB, TEMPORARY_GIB = 6.0, 3.0, 3.0
-PROBE = ('import json, torch, mmengine, mmcv._ext; '
-         'print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.is_available()]))')
+PROBE = (
+    'import json, torch, mmengine, mmcv._ext; '
+    'print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.is_available()]))'
+)
 
 
 def read_pins(path):
@@ -77,7 +80,7 @@ class Setup:
 
     # -- state
     def take_lock(self):
-        """Wait until no other set-up of this checkout runs; commands inherit the lock, so that no orphan is overtaken."""
+        """Wait until no other set-up of this checkout runs; commands inherit the lock, and no orphan is overtaken."""
         self.build.mkdir(exist_ok=True)
         self.lock = open(self.build / 'lock', 'w')
         try:
@@ -100,15 +103,24 @@ class Setup:
 
     def command(self, command, name, **kwargs):
         env = {'PATH': f'{self.venv / "bin"}:{os.environ.get("PATH", "")}', **kwargs.pop('env', {})}
-        run(command, self.logs / f'{name}.log', env=env, keep_fds=(self.lock.fileno(), ), **kwargs)
+        run(command, self.logs / f'{name}.log', env=env, keep_fds=(self.lock.fileno(),), **kwargs)
 
     def pip(self, *arguments, name, **kwargs):
         self.command([self.python, '-m', 'pip', *arguments], name, **kwargs)
 
     def install(self, name, *arguments):
         # bytecode is compiled at the first import instead, for the modules that are used
-        self.pip('install', '--no-compile', '--progress-bar', 'off', '-c', self.constraints, *arguments, name=name,
-                 progress=lambda: self.pip_progress(name))
+        self.pip(
+            'install',
+            '--no-compile',
+            '--progress-bar',
+            'off',
+            '-c',
+            self.constraints,
+            *arguments,
+            name=name,
+            progress=lambda: self.pip_progress(name),
+        )
 
     def pip_progress(self, name):
         """What pip is doing, from its log and from what stands in .venv."""
@@ -126,17 +138,27 @@ class Setup:
         """``'3.11'`` of a working .venv, or None."""
         if not self.python.exists():
             return None
-        result = subprocess.run([self.python, '-c', 'import pip, sys; print("%d.%d" % sys.version_info[:2])'],
-                                capture_output=True, text=True)
+        result = subprocess.run(
+            [self.python, '-c', 'import pip, sys; print("%d.%d" % sys.version_info[:2])'],
+            capture_output=True,
+            text=True,
+        )
         return result.stdout.strip() if result.returncode == 0 else None
 
     def make_venv(self):
         if self.venv.exists():
             say('    .venv is half made or does not run: it is made anew')
             shutil.rmtree(self.venv)
-        cache = os.environ.get('PIP_CACHE_DIR') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'pip')
-        check_disk([(self.venv, VENV_GIB, 'the environment'), (cache, CACHE_GIB, "pip's downloads"),
-                    (tempfile.gettempdir(), TEMPORARY_GIB, 'temporary files')])
+        cache = os.environ.get('PIP_CACHE_DIR') or Path(
+            os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'pip'
+        )
+        check_disk(
+            [
+                (self.venv, VENV_GIB, 'the environment'),
+                (cache, CACHE_GIB, "pip's downloads"),
+                (tempfile.gettempdir(), TEMPORARY_GIB, 'temporary files'),
+            ]
+        )
         self.state.mkdir(parents=True)
         run([self.base_python, '-m', 'venv', self.venv], self.logs / 'venv.log')
 
@@ -154,8 +176,10 @@ class Setup:
         probe = PROBE.replace('mmengine, mmcv._ext', 'sys')
         result = subprocess.run([self.python, '-c', probe], capture_output=True, text=True, cwd=self.root)
         if result.returncode:
-            raise SetupError(f'torch is installed in .venv and does not import:\n{result.stderr[-1500:]}\n'
-                             'Remove .venv and run this command again.')
+            raise SetupError(
+                f'torch is installed in .venv and does not import:\n{result.stderr[-1500:]}\n'
+                'Remove .venv and run this command again.'
+            )
         return Torch(*json.loads(result.stdout.splitlines()[-1]))
 
     def ready(self):
@@ -197,16 +221,32 @@ class Setup:
         constraints = self.constraints.read_text() + str(self.python_version())
         build = read_pins(REQUIREMENTS / 'build.txt')
         self.step('build', 'build tools', constraints + str(build), lambda: self.install('build', *build))
-        self.step('torch', f'{" ".join(torch_pins)} (about 3 GB when not in pip\'s cache)', torch_pins,
-                  lambda: self.install('torch', *torch_pins))
-        self.step('packages', 'mmengine, the hosts and what evaluation and tests need', others,
-                  lambda: self.install('packages', *others))
+        self.step(
+            'torch',
+            f"{' '.join(torch_pins)} (about 3 GB when not in pip's cache)",
+            torch_pins,
+            lambda: self.install('torch', *torch_pins),
+        )
+        self.step(
+            'packages',
+            'mmengine, the hosts and what evaluation and tests need',
+            others,
+            lambda: self.install('packages', *others),
+        )
         torch = self.torch()
         device = choose_device(torch)
-        self.step('mmcv', f'{mmcv_pin} with ops for {device}', [mmcv_pin, device],
-                  lambda: mmcv_build.install(self, mmcv_pin, torch, device))
-        self.step('project', 'this checkout, editable', self.root, lambda: self.pip(
-            'install', '--no-deps', '--no-build-isolation', '-e', self.root, name='project'))
+        self.step(
+            'mmcv',
+            f'{mmcv_pin} with ops for {device}',
+            [mmcv_pin, device],
+            lambda: mmcv_build.install(self, mmcv_pin, torch, device),
+        )
+        self.step(
+            'project',
+            'this checkout, editable',
+            self.root,
+            lambda: self.pip('install', '--no-deps', '--no-build-isolation', '-e', self.root, name='project'),
+        )
         (self.state / 'ready').write_text(json.dumps(dict(key=self.requirements_key(), device=device)))
         say(f'.venv is ready ({time.monotonic() - self.start:.0f} s)')
 

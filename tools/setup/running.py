@@ -1,4 +1,5 @@
 """Running the commands of set-up: named steps, elapsed times, a heartbeat, and failures in plain words."""
+
 import os
 import re
 import shutil
@@ -10,23 +11,33 @@ GIB = 2**30
 HEARTBEAT_SECONDS = 15
 # pattern in the log -> what to say; the first that matches counts
 FAILURES = (
-    (r'No space left on device|Errno 28',
-     'The disk is full. Free some space, or put temporary files elsewhere with TMPDIR and pip\'s cache with PIP_CACHE_DIR.'),
-    (r'Temporary failure in name resolution|Name or service not known|Failed to establish a new connection|'
-     r'Network is unreachable|Connection refused|ConnectTimeoutError|Cannot connect to proxy|ProxyError|'
-     r'Read timed out|NewConnectionError|No route to host|Connection reset',
-     'The package index could not be reached. Check the network and, behind a proxy, https_proxy; PIP_INDEX_URL names a '
-     'mirror. Without a network, put the wheels into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER '
-     '(docs/install.md, "Offline").'),
-    (r'CERTIFICATE_VERIFY_FAILED|SSLError',
-     'The certificate of the package index is not trusted here. PIP_CERT names a file of certificates.'),
-    (r'No matching distribution found|Could not find a version that satisfies|ResolutionImpossible',
-     'The package index has no fitting file for this Python and machine. Look at the index in use (PIP_INDEX_URL, '
-     'PIP_NO_INDEX, `pip config list`); Linux on x86-64 with Python 3.11 is the tested machine.'),
-    (r'Killed signal terminated|cc1plus.*Killed|internal compiler error: Killed',
-     'The compiler ran out of memory. Run again with MAX_JOBS=1: the finished objects are kept.'),
-    (r'Python\.h: No such file',
-     'The headers of Python are missing (Debian, Ubuntu: apt install python3-dev).'),
+    (
+        r'No space left on device|Errno 28',
+        "The disk is full. Free some space, or put temporary files elsewhere with TMPDIR and pip's cache with "
+        'PIP_CACHE_DIR.',
+    ),
+    (
+        r'Temporary failure in name resolution|Name or service not known|Failed to establish a new connection|'
+        r'Network is unreachable|Connection refused|ConnectTimeoutError|Cannot connect to proxy|ProxyError|'
+        r'Read timed out|NewConnectionError|No route to host|Connection reset',
+        'The package index could not be reached. Check the network and, behind a proxy, https_proxy; PIP_INDEX_URL names '
+        'a mirror. Without a network, put the wheels into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER '
+        '(docs/install.md, "Offline").',
+    ),
+    (
+        r'CERTIFICATE_VERIFY_FAILED|SSLError',
+        'The certificate of the package index is not trusted here. PIP_CERT names a file of certificates.',
+    ),
+    (
+        r'No matching distribution found|Could not find a version that satisfies|ResolutionImpossible',
+        'The package index has no fitting file for this Python and machine. Look at the index in use (PIP_INDEX_URL, '
+        'PIP_NO_INDEX, `pip config list`); Linux on x86-64 with Python 3.11 is the tested machine.',
+    ),
+    (
+        r'Killed signal terminated|cc1plus.*Killed|internal compiler error: Killed',
+        'The compiler ran out of memory. Run again with MAX_JOBS=1: the finished objects are kept.',
+    ),
+    (r'Python\.h: No such file', 'The headers of Python are missing (Debian, Ubuntu: apt install python3-dev).'),
 )
 
 
@@ -70,8 +81,15 @@ def run(command, log, env=None, cwd=None, progress=None, keep_fds=()):
     start = beat = time.monotonic()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'wb') as file:
-        process = subprocess.Popen([str(c) for c in command], stdout=file, stderr=subprocess.STDOUT,
-                                   stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, cwd=cwd, pass_fds=keep_fds)
+        process = subprocess.Popen(
+            [str(c) for c in command],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            pass_fds=keep_fds,
+        )
         try:
             while process.poll() is None:
                 time.sleep(0.2)
@@ -86,8 +104,10 @@ def run(command, log, env=None, cwd=None, progress=None, keep_fds=()):
     if process.returncode:
         text = Path(log).read_text(errors='replace')
         end = '\n'.join('    | ' + line for line in tail(log, 15))
-        raise SetupError(f'{explain_failure(text) or "A command failed."}\n  command: {" ".join(map(str, command))}\n'
-                         f'  exit status {process.returncode}; whole log: {log}; its end:\n{end}')
+        raise SetupError(
+            f'{explain_failure(text) or "A command failed."}\n  command: {" ".join(map(str, command))}\n'
+            f'  exit status {process.returncode}; whole log: {log}; its end:\n{end}'
+        )
 
 
 def check_disk(needs):
@@ -110,5 +130,7 @@ def check_disk(needs):
         need = sum(gib for _, gib, _ in rows)
         if free < need:
             listing = '\n'.join(f'  {gib:.1f} GiB in {folder} for {purpose}' for folder, gib, purpose in rows)
-            raise SetupError(f'Too little disk space: {free:.1f} GiB are free and {need:.1f} GiB are needed:\n{listing}\n'
-                             'Free some space, or move the clone, TMPDIR or PIP_CACHE_DIR to a larger disk.')
+            raise SetupError(
+                f'Too little disk space: {free:.1f} GiB are free and {need:.1f} GiB are needed:\n{listing}\n'
+                'Free some space, or move the clone, TMPDIR or PIP_CACHE_DIR to a larger disk.'
+            )

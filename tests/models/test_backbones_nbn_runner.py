@@ -2,7 +2,6 @@
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
@@ -61,12 +60,6 @@ def runner(work_dir, name, epochs=2, nbn=None, **cfg):
 
 def checkpoint(work_dir, epoch):
     return torch.load(work_dir / f'epoch_{epoch}.pth', weights_only=False)
-
-
-@pytest.fixture(autouse=True)
-def fresh_hub():
-    yield
-    MessageHub._instance_dict.clear()
 
 
 def test_train_resume_and_average(tmp_path):

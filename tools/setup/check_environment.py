@@ -1,4 +1,4 @@
-"""Says whether this interpreter's environment fits, and installs nothing: check_environment.py demo|tests ENVIRONMENT."""
+"""Says whether this interpreter's environment fits; installs nothing: check_environment.py demo|tests ENVIRONMENT."""
 
 import importlib
 import importlib.util

@@ -20,8 +20,8 @@ FAILURES = (
         r'Temporary failure in name resolution|Name or service not known|Failed to establish a new connection|'
         r'Network is unreachable|Connection refused|ConnectTimeoutError|Cannot connect to proxy|ProxyError|'
         r'Read timed out|NewConnectionError|No route to host|Connection reset',
-        'The package index could not be reached. Check the network and, behind a proxy, https_proxy; PIP_INDEX_URL names '
-        'a mirror. Without a network, put the wheels into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER '
+        'The package index could not be reached. Check the network and, behind a proxy, https_proxy; PIP_INDEX_URL '
+        'names a mirror. Without a network, put the wheels into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER '
         '(docs/install.md, "Offline").',
     ),
     (

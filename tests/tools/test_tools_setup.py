@@ -525,6 +525,15 @@ def test_an_older_python3_is_passed_over(checkout):
     assert result.returncode == 7 and 'prepared by 3.10' in result.stdout
 
 
+def test_the_active_dot_venv_does_not_mend_itself(checkout):
+    own, folder = checkout / '.venv' / 'bin', checkout.parent / 'bin'
+    program(own, 'python3.11', 'echo 3.11')
+    (checkout / '.venv' / '.nbn_mm').mkdir()
+    program(folder, 'python3', 'case "$*" in *prepare.py) echo "prepared from outside"; exit 7;; *) echo 3.11;; esac')
+    result = shell('tools/run_tests.sh', checkout, PATH=f'{own}:{folder}', VIRTUAL_ENV=str(checkout / '.venv'))
+    assert result.returncode == 7 and 'prepared from outside' in result.stdout
+
+
 def test_a_foreign_dot_venv_is_not_touched(checkout):
     subprocess.run([sys.executable, '-m', 'venv', '--without-pip', checkout / '.venv'], check=True)
     shutil.copytree(ROOT / 'nbn_mm' / 'utils', checkout / 'nbn_mm' / 'utils')

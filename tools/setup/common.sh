@@ -51,6 +51,7 @@ prepare() {
   [ -z "${PYTHONPATH:-}${PYTHONHOME:-}" ] || echo 'PYTHONPATH and PYTHONHOME are left out of account in .venv.'
   unset PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
   export PYTHONPATH="$NBN_MM_ROOT" PYTHONNOUSERSITE=1
+  PATH=${PATH//"$NBN_MM_ROOT/.venv/bin:"/}  # an active .venv must not be the one that mends it
   find_base_python
   "$BASE_PYTHON" tools/setup/prepare.py || exit $?
   PY=$NBN_MM_ROOT/.venv/bin/python

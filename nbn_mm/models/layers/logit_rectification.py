@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .sync_stats import _SyncBatchNorm, sync_world_size
+from .sync_stats import sync_normalize, sync_world_size
 
 
 @MODELS.register_module()
@@ -114,7 +114,7 @@ class LogitRectification(nn.Module):
         return F.batch_norm(x, None, None, training=True, eps=self.eps)
 
     def _synchronised(self, x: Tensor) -> Tensor:
-        out, total, mean, squares = _SyncBatchNorm.apply(x, None, None, self.eps)
+        out, total, mean, squares = sync_normalize(x, None, None, self.eps)
         # Chosen by `where`, not by an `if` on a number that lies on the accelerator.
         enough = total >= 2
         fallback = self._by_moving_averages(x)

@@ -85,6 +85,22 @@ class _SyncBatchNorm(torch.autograd.Function):
         return grad_x, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
 
 
+def sync_normalize(x: Tensor, weight: Tensor | None, bias: Tensor | None,
+                   eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Normalise by the moments of all ranks, differentiably, and return those moments.
+
+    Args:
+        x (Tensor): Shape ``(N, C, *)``.
+        weight (Tensor, optional): Shape ``(C, )``; with ``bias`` or not at all.
+        bias (Tensor, optional): Shape ``(C, )``.
+        eps (float): Added to the variance.
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor, Tensor]: The output, in shape and dtype of ``x``, and :func:`global_moments`.
+    """
+    return _SyncBatchNorm.apply(x, weight, bias, eps)
+
+
 def sync_batch_norm(x: Tensor,
                     running_mean: Tensor | None,
                     running_var: Tensor | None,
@@ -113,7 +129,7 @@ def sync_batch_norm(x: Tensor,
     Raises:
         ValueError: If all ranks together hold fewer than two values per channel.
     """
-    out, total, mean, squares = _SyncBatchNorm.apply(x, weight, bias, eps)
+    out, total, mean, squares = sync_normalize(x, weight, bias, eps)
     # Two values here are two values overall; asking the device only otherwise keeps the forward pass asynchronous.
     if x.numel() < 2 * x.size(1) and total < 2:
         raise ValueError(f'Synchronised batch normalisation needs at least two values per channel over all ranks, got '

@@ -33,7 +33,7 @@ class BatchLogHook(Hook):
         with open(os.path.join(runner.work_dir, f'rank_{runner.rank}.json'), 'w') as file:
             json.dump(self.steps, file)
 """
-# A module that makes a run float64, where 20 steps do not blow rounding up: what remains is what differs.
+# A module that makes a run float64, where 21 steps do not blow rounding up: what remains is what differs.
 FLOAT64 = """
 import torch
 from mmpretrain.models import ClsDataPreprocessor
@@ -65,10 +65,10 @@ optim_wrapper['optimizer']['lr'] = 0.002
 """
 STEPS = """
 global_batch_size = 6
-train_cfg = dict(type='IterBasedTrainLoop', max_iters={steps})
+train_cfg = dict(by_epoch=True, max_epochs={epochs})
 val_cfg = val_dataloader = val_evaluator = None
 custom_hooks = [dict(type='BatchLogHook')]
-default_hooks['checkpoint'] = dict(type='CheckpointHook', interval={steps}, by_epoch=False)
+default_hooks['checkpoint'] = dict(type='CheckpointHook', interval={epochs})
 """
 CPU = dict(CUDA_VISIBLE_DEVICES='-1')
 
@@ -80,9 +80,9 @@ def write(tmp_path_factory, cls_config):
     (folder / 'batch_log.py').write_text(BATCH_LOG)
     (folder / 'float64.py').write_text(FLOAT64)
 
-    def write(name, *parts, steps=20):
+    def write(name, *parts, epochs=7):
         path = folder / f'{name}.py'
-        path.write_text('\n'.join([cls_config.read_text(), *parts, STEPS.replace('{steps}', str(steps))]))
+        path.write_text('\n'.join([cls_config.read_text(), *parts, STEPS.replace('{epochs}', str(epochs))]))
         return path
 
     return write
@@ -129,12 +129,12 @@ def _steps(work_dir, ranks):
     )
 
 
-def _state(work_dir, step=20):
-    return torch.load(work_dir / f'iter_{step}.pth', weights_only=False)['state_dict']
+def _state(work_dir):
+    return torch.load(work_dir / 'epoch_7.pth', weights_only=False)['state_dict']
 
 
 def test_two_processes_equal_one(write, tmp_path):
-    """dist_train.sh with 2 processes: the same global batches, losses and weights as one process after 20 steps."""
+    """dist_train.sh with 2 processes: the same global batches, losses and weights as one process after 21 steps."""
     config = write('sync', SYNC)
     with socket.socket() as busy:  # the hosts' default port is taken and PORT is unset: a free one is found
         busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -151,7 +151,7 @@ def test_two_processes_equal_one(write, tmp_path):
     assert 'global_batch_size=6: 2 process(es) with train_dataloader.batch_size=3' in output
     images, losses = _steps(tmp_path / 'one', 1)
     images_of_two, losses_of_two = _steps(tmp_path / 'two', 2)
-    assert len(images) == 20 and all(len(step) == 6 for step in images)
+    assert len(images) == 21 and all(len(step) == 6 for step in images)
     assert images_of_two == images
     assert losses_of_two == pytest.approx(losses, rel=1e-8)
     one, two = _state(tmp_path / 'one'), _state(tmp_path / 'two')
@@ -171,9 +171,9 @@ def test_statistics_per_rank_follow_the_curve(write, tmp_path):
     images_of_two, losses_of_two = _steps(tmp_path / 'two', 2)
     assert images_of_two == images
     assert losses_of_two != pytest.approx(losses, rel=1e-5)
-    for steps in (slice(0, 5), slice(15, 20)):
+    for steps in (slice(0, 5), slice(16, 21)):
         assert sum(losses_of_two[steps]) / 5 == pytest.approx(sum(losses[steps]) / 5, abs=0.15)
-    assert sum(losses[15:]) < sum(losses[:5]) and sum(losses_of_two[15:]) < sum(losses_of_two[:5])
+    assert sum(losses[16:]) < sum(losses[:5]) and sum(losses_of_two[16:]) < sum(losses_of_two[:5])
 
 
 def _free_port():
@@ -209,7 +209,7 @@ def _ranks(script, args, cwd, path, processes=2):
 
 def test_two_machines(write, tmp_path):
     """Two nodes on the loopback address."""
-    config = write('nodes', PLAIN, steps=2)
+    config = write('nodes', PLAIN, epochs=1)
     port = _free_port()
     nodes = [
         _start(
@@ -230,8 +230,8 @@ def test_two_machines(write, tmp_path):
         code, output = _finish(node)
         assert code == 0, output
     for rank in range(2):
-        assert len(json.loads((tmp_path / 'nodes' / f'rank_{rank}.json').read_text())) == 2
-    assert (tmp_path / 'nodes' / 'iter_2.pth').is_file()
+        assert len(json.loads((tmp_path / 'nodes' / f'rank_{rank}.json').read_text())) == 3
+    assert (tmp_path / 'nodes' / 'epoch_1.pth').is_file()
 
 
 def test_testing_in_processes(tmp_path, cls_config, cls_run):
@@ -331,7 +331,7 @@ def test_slurm_scripts(cls_config, tmp_path, slurm):
 
 def test_processes_of_slurm(write, tmp_path, slurm):
     """What srun starts, over gloo: the first machine of the node list is the meeting point."""
-    config = write('slurm', PLAIN, steps=1)
+    config = write('slurm', PLAIN, epochs=1)
     port = str(_free_port())
     tasks = [
         Tool(

@@ -1,5 +1,6 @@
 """Loads every config and builds every leaf; one training step where the host is there."""
 import inspect
+import math
 import re
 from pathlib import Path
 
@@ -91,3 +92,27 @@ def test_leaf_trains_a_step(name):
     still = [k for k, v in model.named_parameters() if torch.equal(before[k], v)]
     # the classifier's bias behind logit rectification has no gradient: standardising removes a shift
     assert [k for k in still if k != 'head.fc.bias'] == []
+
+
+@pytest.mark.parametrize('world_size', [1, 2])
+def test_cifar_recipe_is_that_of_the_total_batch(world_size):
+    """512 images a step and the published learning rate whatever the number of ranks."""
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    from nbn_mm.engine.launch.distributed import divide_global_batch
+
+    cfg = Config.fromfile(ROOT / 'configs/cifar/resnet32_bn_ce_cifar10_lt.py')
+    divide_global_batch(cfg, world_size)
+    assert cfg.train_dataloader.batch_size * world_size == 512
+    wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), cfg.optim_wrapper)
+    schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=wrapper)) for s in cfg.param_scheduler]
+    rates = []
+    for _ in range(cfg.train_cfg.max_iters):
+        rates.append(wrapper.optimizer.param_groups[0]['lr'])
+        wrapper.optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    expected = [0.05 + 0.05 * i / 799 if i < 800 else 0.05 * (1 + math.cos(math.pi * (i - 800) / 12200)) for i in range(13000)]
+    assert max(abs(a - b) for a, b in zip(rates, expected, strict=True)) < 1e-3
+    assert rates[0] == pytest.approx(0.05) and max(rates) == pytest.approx(0.1, rel=1e-3) and rates[-1] < 1e-7

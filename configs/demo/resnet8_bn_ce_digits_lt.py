@@ -9,4 +9,4 @@ _base_ = [
     '../_base_/default_runtime_cls.py',
 ]
 
-default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1), logger=dict(interval=5))
+default_hooks = dict(checkpoint=dict(interval=10), logger=dict(interval=5))

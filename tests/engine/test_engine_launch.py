@@ -341,3 +341,41 @@ def test_mmdet_keeps_the_dataloaders_of_its_config(write):
     cfg = load_config('train', write(default_scope='mmdet'), {})
     configure_train(cfg, {})
     assert cfg.train_dataloader == BASE['train_dataloader']
+
+
+def test_efficient_conv_bn_eval_beside_nbn(write):
+    with pytest.raises(LaunchError, match=r"efficient_conv_bn_eval=\['backbone'\].*NBNBackbone.*fold_nbn"):
+        train(write(model=dict(backbone=dict(type='NBNBackbone', base='ResNet')), efficient_conv_bn_eval=['backbone']))
+
+
+METRICS_IN_A_LIST = [dict(type='Accuracy'), dict(type='ShotGroupMetric')]
+
+
+@pytest.mark.parametrize('settings, part, field', [
+    (dict(model=dict(head=dict(loss=dict(type='BalancedSoftmaxLoss')))), 'BalancedSoftmaxLoss', r'model\.head\.loss'),
+    (dict(val_evaluator=dict(type='ShotGroupMetric')), 'ShotGroupMetric', 'val_evaluator'),
+    (dict(val_evaluator=METRICS_IN_A_LIST), 'ShotGroupMetric', r'val_evaluator\[1\]'),
+    (dict(val_evaluator=dict(type='CalibrationMetric')), 'CalibrationMetric', 'val_evaluator'),
+])
+def test_counts_are_needed_and_nothing_gives_them(write, settings, part, field):
+    message = rf"{part} in {field} needs the class counts.*ClassCountsHook.*{field}\.class_counts"
+    with pytest.raises(LaunchError, match=message):
+        train(write(**settings))
+
+
+def test_counts_are_needed_at_test(write, tmp_path):
+    checkpoint = tmp_path / 'x.pth'
+    checkpoint.touch()
+    settings = dict(test_evaluator=METRICS_IN_A_LIST, test_cfg=dict(), test_dataloader=dict())
+    with pytest.raises(LaunchError, match=r'ShotGroupMetric in test_evaluator\[1\] needs the class counts'):
+        run_test(write(**settings), str(checkpoint))
+
+
+@pytest.mark.parametrize('given', [
+    dict(default_hooks=dict(class_counts=dict(type='ClassCountsHook'))),
+    dict(custom_hooks=[dict(type='ClassCountsHook')]),
+    dict(val_evaluator=dict(type='ShotGroupMetric', class_counts=[3, 2])),
+])
+def test_counts_are_given(write, given):
+    cfg = load_config('train', write(**{'val_evaluator': dict(type='ShotGroupMetric'), **given}), {})
+    configure_train(cfg, {})

@@ -1,14 +1,16 @@
 """Checks of a config that end in one clear error before anything is built."""
 import os.path as osp
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.registry import METRICS, MODELS
 
 from .errors import LaunchError
 
 NBN_TYPES = ('NBN', 'NBNBackbone')
+COUNTS_HOOK = 'ClassCountsHook'
 
 
 def check_file(path: str, what: str) -> None:
@@ -28,29 +30,60 @@ def check_file(path: str, what: str) -> None:
         raise LaunchError(f'{what} {path!r} {reason}.')
 
 
-def _types(node: Any) -> Iterator[str]:
-    """Every ``type`` in nested dicts and lists, without its scope."""
+def _parts(node: Any, field: str = '') -> Iterator[tuple[str, str, dict]]:
+    """Field, ``type`` without its scope, and config of every part in nested dicts and lists."""
     if isinstance(node, dict):
         kind = node.get('type')
         if kind is not None:
-            yield kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
-        for value in node.values():
-            yield from _types(value)
+            yield field, kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', str(kind)), node
+        for key, value in node.items():
+            yield from _parts(value, f'{field}.{key}' if field else str(key))
     elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _types(value)
+        for index, value in enumerate(node):
+            yield from _parts(value, f'{field}[{index}]')
 
 
-def check_sync_bn(cfg: Config, launcher: str) -> None:
-    """Refuse ``sync_bn`` beside NBN, which the conversion would turn into BN, and on a CPU, where it has no kernel.
+def _types(node: Any) -> Iterator[str]:
+    """Every ``type`` in nested dicts and lists, without its scope."""
+    return (kind for _, kind, _ in _parts(node))
+
+
+def check_class_counts(cfg: Config, fields: Iterable[str]) -> None:
+    """Raise an error when a loss or a metric needs class counts and nothing in the config gives them.
+
+    Args:
+        cfg (Config): The config of the run.
+        fields (Iterable[str]): The top-level fields in use: ``'model'``, ``'val_evaluator'``, ….
 
     Raises:
-        LaunchError: If the config holds ``sync_bn`` and NBN, or ``sync_bn`` for several processes on a CPU.
+        LaunchError: If such a part has no ``class_counts`` of its own and the config no ``ClassCountsHook``.
+    """
+    if COUNTS_HOOK in _types([list((cfg.get('default_hooks') or {}).values()), cfg.get('custom_hooks') or []]):
+        return
+    for top in fields:
+        registry = MODELS if top == 'model' else METRICS
+        for field, kind, part in _parts(cfg.get(top), top):
+            if hasattr(registry.get(kind), 'set_class_counts') and part.get('class_counts') is None:
+                raise LaunchError(f"{kind} in {field} needs the class counts of the training set. Add default_hooks = "
+                                  f"dict(class_counts=dict(type='{COUNTS_HOOK}')) to the config, which counts them, or "
+                                  f'set {field}.class_counts to a list or a JSON file.')
+
+
+def check_converters(cfg: Config, launcher: str) -> None:
+    """Refuse the converters of the Runner that know nothing of NBN, and ``sync_bn`` on a CPU, where it has no kernel.
+
+    Raises:
+        LaunchError: If the config holds NBN and ``sync_bn`` or ``efficient_conv_bn_eval``, or ``sync_bn`` for several
+            processes on a CPU.
     """
     sync_bn = cfg.get('sync_bn')
+    found = sorted(set(_types(cfg.get('model'))) & set(NBN_TYPES))
+    if found and cfg.get('efficient_conv_bn_eval'):
+        raise LaunchError(f'efficient_conv_bn_eval={cfg.efficient_conv_bn_eval!r} traces BN layers and knows nothing of '
+                          f'NBN, but the model holds {found}. Remove it; a network for inference is folded by '
+                          'tools/model_converters/fold_nbn.py.')
     if sync_bn is None:
         return
-    found = sorted(set(_types(cfg.get('model'))) & set(NBN_TYPES))
     if found:
         raise LaunchError(f'sync_bn={sync_bn!r} converts BN layers and knows nothing of NBN, but the model holds '
                           f'{found}. Remove sync_bn and write nbn=dict(sync=True) in the backbone (or sync=True in '

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
-from .checks import check_auto_scale_lr, check_file, check_optim_wrapper, check_sync_bn
+from .checks import check_auto_scale_lr, check_class_counts, check_converters, check_file, check_optim_wrapper
 from .errors import LaunchError
 from .options import check_options
 
@@ -40,7 +40,7 @@ def load_config(tool: str, path: str, options: dict[str, Any]) -> Config:
         cfg.merge_from_dict(options['cfg_options'])
     check_options(tool, cfg.get('default_scope'), options, path)
     cfg.launcher = options.get('launcher', 'none')
-    check_sync_bn(cfg, cfg.launcher)
+    check_converters(cfg, cfg.launcher)
     if options.get('work_dir') is not None:
         cfg.work_dir = options['work_dir']
     elif cfg.get('work_dir') is None:
@@ -73,6 +73,7 @@ def configure_train(cfg: Config, options: dict[str, Any]) -> str | None:
     """
     if options.get('no_validate'):
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    check_class_counts(cfg, ('model', 'val_evaluator'))
     amp = options.get('amp', False)
     check_optim_wrapper(cfg, amp)
     if amp:
@@ -148,6 +149,7 @@ def configure_test(cfg: Config, checkpoint: str, options: dict[str, Any]) -> Non
     check_out(cfg.default_scope, options.get('out'), options.get('out_item'))
     if cfg.get('test_dataloader') is None or cfg.get('test_cfg') is None or cfg.get('test_evaluator') is None:
         raise LaunchError('Testing needs test_dataloader, test_cfg and test_evaluator in the config.')
+    check_class_counts(cfg, ('test_evaluator', ))
     cfg.load_from, cfg.resume = checkpoint, False
     if options.get('amp'):
         cfg.test_cfg.fp16 = True

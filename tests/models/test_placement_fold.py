@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
@@ -225,3 +226,41 @@ def test_tool_refuses_a_checkpoint_of_another_model(tmp_path):
     assert not (tmp_path / 'folded.pth').exists()
     done = run_tool(config, checkpoint, checkpoint)
     assert done.returncode != 0 and 'is the checkpoint itself' in done.stderr
+
+
+def test_detector_folds_into_the_stock_detector():
+    """Backbone with NBN and a rectified box classifier: the folded state dict fits mmdet's own detector strictly."""
+    pytest.importorskip('mmdet', reason='mmdet is not installed')
+    cfg = dict(
+        type='FasterRCNN',
+        backbone=dict(type='NBNBackbone', base='ResNet', depth=18, norm_eval=True, nbn=dict(init_magnitude='pretrained')),
+        neck=dict(type='FPN', in_channels=[64, 128, 256, 512], out_channels=16, num_outs=5),
+        rpn_head=dict(
+            type='RPNHead', in_channels=16, feat_channels=16,
+            anchor_generator=dict(type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]),
+            bbox_coder=dict(type='DeltaXYWHBBoxCoder')),
+        roi_head=dict(
+            type='StandardRoIHead',
+            bbox_roi_extractor=dict(type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=7),
+                                    out_channels=16, featmap_strides=[4, 8, 16, 32]),
+            bbox_head=dict(
+                type='Shared2FCBBoxHead', in_channels=16, fc_out_channels=32, num_classes=5, roi_feat_size=7,
+                cls_predictor_cfg=dict(type='RectifiedPredictor', base='Linear'),
+                bbox_coder=dict(type='DeltaXYWHBBoxCoder'))),
+        train_cfg=None,
+        test_cfg=dict(rpn=dict(nms_pre=20, max_per_img=10, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
+                      rcnn=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=10)))
+    model = build(ConfigDict(cfg), 'mmdet')
+    folded, report = fold(model)
+    assert report.classifiers == ['roi_head.bbox_head.fc_cls'] and len(report.norms) == 3 and not report.remaining
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        stock = MODELS.build(ConfigDict(fold_model_config(cfg)))
+    stock.eval()
+    stock.load_state_dict(folded.state_dict(), strict=True)
+    assert not [m for m in stock.modules() if type(m).__module__.startswith('nbn_mm')]
+    x, rois = image(1), torch.randn(6, 16, 7, 7)
+    with torch.no_grad():
+        for ours, plain in zip(model.extract_feat(x), stock.extract_feat(x), strict=True):
+            assert torch.equal(ours, plain)
+        for ours, plain in zip(model.roi_head.bbox_head(rois), stock.roi_head.bbox_head(rois), strict=True):
+            assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-5)

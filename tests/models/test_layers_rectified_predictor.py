@@ -89,7 +89,7 @@ def test_unknown_base():
 @needs_mmdet
 def test_base_of_another_scope():
     from mmdet.models.layers import NormedLinear
-    assert type(build(base='mmdet.NormedLinear', temperature=7)) is NormedLinear
+    assert type(build(base='mmdet.NormedLinear', power=2.0)) is NormedLinear
 
 
 @needs_mmdet

@@ -46,7 +46,7 @@ def RectifiedPredictor(base: str = 'Linear', rectification: dict[str, Any] | Non
 
         predictor=dict(type='RectifiedPredictor', base='Linear')
         cls_predictor_cfg=dict(
-            type='RectifiedPredictor', base='NormedLinear', temperature=20, rectification=dict(unrectified=2))
+            type='RectifiedPredictor', base='NormedLinear', rectification=dict(unrectified=2))
 
     Args:
         base (str): Registered name of the predictor. Defaults to ``'Linear'``.

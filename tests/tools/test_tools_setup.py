@@ -270,6 +270,20 @@ def test_a_gpu_redoes_the_ops_and_cuda_ops_serve_the_cpu(steps, monkeypatch):
     assert steps.run() == []
 
 
+def test_the_choice_of_ops_is_remembered(tmp_path, monkeypatch):
+    setup = prepare.Setup(tmp_path)
+    setup.take_lock()
+    monkeypatch.delenv('NBN_MM_OPS', raising=False)
+    setup.remember_ops()
+    assert 'NBN_MM_OPS' not in os.environ
+    for choice in ('cpu', 'auto'):
+        monkeypatch.setenv('NBN_MM_OPS', choice)
+        setup.remember_ops()
+        monkeypatch.delenv('NBN_MM_OPS')
+        setup.remember_ops()
+        assert os.environ['NBN_MM_OPS'] == choice
+
+
 def test_packages_that_no_longer_import_are_mended(steps):
     steps.run()
     assert steps.run(works=False) == ['build', 'torch', 'packages', MMCV, 'project']

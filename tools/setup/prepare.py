@@ -89,6 +89,15 @@ class Setup:
             say('Another set-up of this checkout is running; waiting for it.')
             fcntl.flock(self.lock, fcntl.LOCK_EX)
 
+    def remember_ops(self):
+        """Keep the choice of NBN_MM_OPS for the next call, so that it is made once."""
+        chosen, given = self.build / 'ops', os.environ.get('NBN_MM_OPS')
+        if given:
+            chosen.write_text(given)
+        elif chosen.is_file():
+            os.environ['NBN_MM_OPS'] = chosen.read_text()
+            say(f'Ops as chosen before: NBN_MM_OPS={chosen.read_text()} (set it to auto, cpu or cuda to choose again)')
+
     def step(self, name, title, depends, action):
         """Do a step unless its stamp says that it was done with the same dependencies (its own and earlier ones)."""
         self.key.update(f'{name}:{depends}'.encode())
@@ -206,6 +215,7 @@ class Setup:
     def run(self):
         """All steps."""
         self.take_lock()
+        self.remember_ops()
         if self.python_version() and self.ready():
             say(f'.venv is ready (checked in {time.monotonic() - self.start:.0f} s)')
             return

@@ -230,6 +230,7 @@ def test_random_zero_bias_starts_with_norm_one():
     (dict(normalize='no'), "normalize='no' must be True or False"),
     (dict(sync=1), 'sync=1 must be True or False'),
     (dict(magnitude=1.0), "Unknown NBN option 'magnitude'; the options are init_magnitude, "),
+    (dict(eps=-1e-5), 'NBN: eps=-1e-05 must be greater than 0'),
     (dict(affine=False), 'affine=False: NBN normalises weight and bias'),
     (dict(share='all'), r"share='all' in norm_cfg.*NBNBackbone"),
     (dict(placement='paper', stages=(-1, )), r"placement='paper', stages=\(-1,\) in norm_cfg"),

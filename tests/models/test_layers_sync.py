@@ -173,3 +173,8 @@ def test_the_function_against_torch(dtype, tolerance, shape, affine):
 def test_dimension_check():
     with pytest.raises(ValueError, match=r'AllReduceBN expects an input \(N, C, \*\), got shape \(4,\)'):
         AllReduceBN(4)(torch.ones(4))
+
+
+def test_epsilon_must_be_positive():
+    with pytest.raises(ValueError, match='AllReduceBN: eps=-1.0 must be greater than 0. Change `eps` of norm_cfg'):
+        AllReduceBN(4, eps=-1.0)

@@ -48,6 +48,9 @@ class AllReduceBN(SyncableBatchNorm):
         affine (bool): Whether to have weight and bias. Defaults to True.
         track_running_stats (bool): Whether to keep running statistics. Defaults to True.
         sync (bool): False makes it a plain batch norm. Defaults to True.
+
+    Raises:
+        ValueError: If ``eps`` is not greater than 0.
     """
 
     def __init__(self,
@@ -59,6 +62,7 @@ class AllReduceBN(SyncableBatchNorm):
                  sync: bool = True,
                  device: torch.device = None,
                  dtype: torch.dtype = None) -> None:
+        check_eps(eps, type(self).__name__)
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
         self.sync = sync
         self.source_type = nn.BatchNorm2d
@@ -69,6 +73,20 @@ class AllReduceBN(SyncableBatchNorm):
         layer = cls(bn.num_features, bn.eps, bn.momentum, bn.affine, bn.track_running_stats)
         adopt_state(layer, bn)
         return layer
+
+
+def check_eps(eps: float, name: str) -> None:
+    """Refuse a batch norm's ε that torch would refuse only in the first training step.
+
+    Args:
+        eps (float): Added to the variance.
+        name (str): The layer's type, for the message.
+
+    Raises:
+        ValueError: If it is not greater than 0.
+    """
+    if not eps > 0:
+        raise ValueError(f'{name}: eps={eps!r} must be greater than 0. Change `eps` of norm_cfg.')
 
 
 def adopt_state(layer: _BatchNorm, bn: _BatchNorm) -> None:

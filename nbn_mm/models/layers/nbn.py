@@ -19,7 +19,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .all_reduce_bn import SyncableBatchNorm, adopt_state
+from .all_reduce_bn import SyncableBatchNorm, adopt_state, check_eps
 from .directions import effective_vector, is_zero, random_direction, vector_length
 from .magnitude import LoadedLayer, MagnitudeHolder, register_magnitude
 from .nbn_options import NBNOptions
@@ -53,7 +53,7 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         **options: See :class:`NBNOptions`.
 
     Raises:
-        ValueError: If an option is unknown, out of range, or one of ``NBNBackbone``.
+        ValueError: If ``eps`` or an option is out of range, or an option is unknown or one of ``NBNBackbone``.
     """
 
     def __init__(self,
@@ -74,6 +74,7 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         if not affine:
             raise ValueError('affine=False: NBN normalises weight and bias, so it needs them. Drop `affine` from '
                              'norm_cfg.')
+        check_eps(eps, type(self).__name__)
         self.options = NBNOptions.from_dict(options)
         self.sync = self.options.sync
         self.source_type = nn.BatchNorm2d

@@ -232,6 +232,25 @@ def count_classes(dataset: Any) -> ClassCounts:
     return ClassCounts(classes, images.tolist(), instances.tolist() if detection else None)
 
 
+def check_labels(dataset: Any, num_classes: int) -> None:
+    """Raise if a data set holds a label outside of the classes, which would else end a run in its middle.
+
+    Labels that can't be read before they are loaded are let pass.
+
+    Args:
+        dataset: As in :func:`count_classes`.
+        num_classes (int): Number of classes C.
+
+    Raises:
+        ValueError: Naming data set, image and label.
+    """
+    try:
+        for leaf, indices in leaves_of(dataset):
+            _labels(leaf, indices, num_classes)
+    except TypeError:
+        return
+
+
 def _common_classes(leaves: list[Any]) -> tuple[str, ...]:
     first: tuple[str, ...] | None = None
     for leaf in leaves:
@@ -263,8 +282,8 @@ def _labels(dataset: Any, indices: np.ndarray | None, num_classes: int) -> tuple
                 raise TypeError(f'{type(dataset).__name__}: label {label!r} of image {index} is no integer.')
             if not 0 <= label < num_classes:
                 raise ValueError(f'{type(dataset).__name__}: image {index} has label {label}, outside of the '
-                                 f'{num_classes} classes (0 … {num_classes - 1}) in its metainfo. Check its ann_file '
-                                 'and its classes.')
+                                 f'{num_classes} classes (0 … {num_classes - 1}). Check its ann_file and its '
+                                 'metainfo.classes.')
             labels.append(int(label))
             owners.append(index)
     return np.array(labels, dtype=np.int64), np.array(owners, dtype=np.int64), len(positions), 'instances' in first

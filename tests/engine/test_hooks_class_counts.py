@@ -152,6 +152,17 @@ def test_zero_count_class_stops_before_training(tmp_path):
     assert run.iter == 0
 
 
+@pytest.mark.parametrize('where', ['train', 'train with counts given', 'val'])
+def test_labels_outside_of_the_classes_stop_before_training(tmp_path, where):
+    loader = dict(batch_size=8, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True),
+                  dataset=dict(type='TinyLongTail', counts=(4, 4, 4, 4), pipeline=[dict(type='PackInputs')]))
+    given = dict(default_hooks=dict(class_counts=dict(type='ClassCountsHook', class_counts=[4, 4, 4])))
+    run = runner(tmp_path, **{f'{where[:5].strip()}_dataloader': loader}, **(given if 'given' in where else {}))
+    with pytest.raises(ValueError, match=r'TinyLongTail: image 12 has label 3, outside of the 3 classes'):
+        run.train()
+    assert run.iter == 0
+
+
 def test_without_the_hook_the_loss_shows_its_line(tmp_path):
     run = runner(tmp_path, default_hooks=dict())
     with pytest.raises(RuntimeError, match=r"default_hooks = dict\(class_counts=dict\(type='ClassCountsHook'\)\)"):

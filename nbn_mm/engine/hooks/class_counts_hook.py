@@ -9,7 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS, HOOKS
 from torch import nn
 
-from ...datasets.class_counts import ClassCounts, count_classes, parse_class_counts
+from ...datasets.class_counts import ClassCounts, check_labels, count_classes, parse_class_counts
 from ...datasets.shot_groups import FEW, MANY, check_thresholds, shot_groups
 
 KEY = 'class_counts'
@@ -100,7 +100,8 @@ class ClassCountsHook(Hook):
         many (int): Classes with more images are many-shot. Defaults to 100.
 
     Raises:
-        ValueError: If counts and model disagree in the number of classes, or a resumed run has other counts.
+        ValueError: If counts and model disagree in the number of classes, a label lies outside of them, or a resumed
+            run has other counts.
         RuntimeError: If a metric needs counts at test, and there are none.
     """
     priority = 'VERY_HIGH'
@@ -134,7 +135,11 @@ class ClassCountsHook(Hook):
         record, source = self._configured(dataset), '`class_counts` of ClassCountsHook'
         if record is None:
             record, source = count_classes(dataset), 'the training set'
+        else:
+            check_labels(dataset, record.num_classes)
         check_num_classes(_unwrapped(runner.model), record, source)
+        if _metrics(runner, 'val'):  # which would find a wrong label only after the first epoch
+            check_labels(runner.val_loop.dataloader.dataset, record.num_classes)
         if self._resumed and self._loaded is not None:
             difference = describe_difference(self._loaded, record)
             if difference is not None:

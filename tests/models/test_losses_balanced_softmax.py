@@ -146,6 +146,8 @@ def test_labels_outside_the_classes(label):
 
 
 def test_lengths_and_shapes():
+    with pytest.raises(ValueError, match='columns of soft labels follow `data_preprocessor.num_classes`'):
+        loss_module()(torch.randn(2, 4), torch.full((2, 10), 0.1))
     with pytest.raises(ValueError, match=r'5 logits, but class counts of 4 classes. Change `head.num_classes`'):
         loss_module()(torch.randn(2, 5), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r'got shape \(4,\)'):

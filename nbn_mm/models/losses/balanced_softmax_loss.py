@@ -61,7 +61,9 @@ def _check_shapes(logits: Tensor, target: Tensor, num_counts: int) -> None:
     if tuple(target.shape) != expected:
         raise ValueError(f'balanced softmax of logits {tuple(logits.shape)} expects labels {(len(logits), )} of an '
                          f'integer dtype or soft labels {tuple(logits.shape)} of a floating one, got shape '
-                         f'{tuple(target.shape)} of {target.dtype}.')
+                         f'{tuple(target.shape)} of {target.dtype}.'
+                         + (' The columns of soft labels follow `data_preprocessor.num_classes`.'
+                            if target.is_floating_point() else ''))
 
 
 def balanced_softmax_loss(logits: Tensor,

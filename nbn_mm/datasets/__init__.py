@@ -10,7 +10,6 @@ from .shot_groups import FEW, MANY, check_thresholds, shot_groups
 
 __all__ = [
     'FEW', 'MANY', 'ClassCounts', 'cat_ids', 'check_labels', 'check_thresholds', 'count_classes', 'image_labels',
-    'leaves_of',
-    'long_tail_counts', 'long_tail_indices', 'parse_class_counts', 'samplers', 'select_subset', 'shot_groups',
-    'subset_hash', 'transforms'
+    'leaves_of', 'long_tail_counts', 'long_tail_indices', 'parse_class_counts', 'samplers', 'select_subset',
+    'shot_groups', 'subset_hash', 'transforms'
 ]

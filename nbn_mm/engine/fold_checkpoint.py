@@ -18,14 +18,15 @@ def fold_checkpoint(config: str, checkpoint: str, out: str) -> FoldReport:
     Args:
         config (str): Config of the trained network.
         checkpoint (str): Checkpoint to fold.
-        out (str): File to write: ``state_dict`` of the plain network and the ``meta`` of the checkpoint (so that the class
-            counts stay with it). The plain model's config goes beside it, with the ending ``.py``.
+        out (str): File to write: ``state_dict`` of the plain network and the ``meta`` of the checkpoint (so that the
+            class counts stay with it). The plain model's config goes beside it, with the ending ``.py``.
 
     Returns:
         FoldReport: What was folded and what still needs this package.
 
     Raises:
-        ValueError: If ``out`` does not end in .pth or is the input, or if the checkpoint is not one of the config's model.
+        ValueError: If ``out`` does not end in .pth or is the input, or if the checkpoint is not one of the config's
+            model.
     """
     target = Path(out)
     if target.suffix != '.pth':

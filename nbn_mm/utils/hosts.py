@@ -5,9 +5,10 @@ mmengine's root registry as a stub that raises :class:`ImportError` with the hos
 """
 import importlib
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any
 
 import mmengine.registry as registries
 
@@ -27,19 +28,19 @@ class HostPart:
     """
     host: str
     module: str
-    names: Dict[str, Tuple[str, ...]] = field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-HOST_PARTS: Tuple[HostPart, ...] = (
+HOST_PARTS: tuple[HostPart, ...] = (
     HostPart('mmpretrain', 'nbn_mm.models.heads', dict(MODELS=('LongTailClsHead', ))),
     HostPart('mmpretrain', 'nbn_mm.datasets.cifar_lt', dict(DATASETS=('CIFAR10LT', 'CIFAR100LT'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.digits_lt', dict(DATASETS=('DigitsLT', ))),
 )
 
-_errors: Dict[str, Optional[Exception]] = {}
+_errors: dict[str, Exception | None] = {}
 
 
-def host_error(host: str) -> Optional[Exception]:
+def host_error(host: str) -> Exception | None:
     """The error with which a host failed to import, or None when it imports.
 
     Args:
@@ -61,7 +62,7 @@ def host_error(host: str) -> Optional[Exception]:
     return _errors[host]
 
 
-def _import_host(host: str) -> Optional[Exception]:
+def _import_host(host: str) -> Exception | None:
     try:
         check_host(host, importlib.import_module(host))
         for room in ('registry', 'models'):

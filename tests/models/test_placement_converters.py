@@ -40,7 +40,8 @@ def outputs(model):
         return model(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)))[-1]
 
 
-NETWORKS = dict(placed=dict(nbn=dict(placement='C')), own=dict(norm_cfg=dict(type='NBN')), synced=dict(nbn=dict(sync=True)))
+NETWORKS = dict(
+    placed=dict(nbn=dict(placement='C')), own=dict(norm_cfg=dict(type='NBN')), synced=dict(nbn=dict(sync=True)))
 
 
 @pytest.mark.parametrize('kind', NETWORKS)
@@ -86,8 +87,9 @@ def test_fuse_conv_bn_takes_the_effective_vectors(kind):
 def test_efficient_conv_bn_eval_is_refused_where_it_meets_nbn():
     """Traced in training mode it would keep the mode of the moment."""
     for kind, mode in [(k, m) for k in NETWORKS for m in (True, False)]:
+        model = nn.ModuleDict(dict(backbone=network(**NETWORKS[kind]).train(mode)))
         with pytest.raises(Exception, match='control flow|nbn_mm|NBN'):
-            turn_on_efficient_conv_bn_eval(nn.ModuleDict(dict(backbone=network(**NETWORKS[kind]).train(mode))), 'backbone')
+            turn_on_efficient_conv_bn_eval(model, 'backbone')
 
 
 def test_host_runner_functions_on_a_whole_classifier():

@@ -1,13 +1,12 @@
 """Folding: a trained network with NBN and logit rectification becomes a plain BN network with linear classifiers.
 
-NBN -> BN is exact to the last bit, because NBN in evaluation *is* batch normalization with the effective weight and bias.
-Logit rectification -> Linear is exact up to rounding: ``(Wx + b - mean) / std`` is again linear in ``x``. What is not linear
-in its input (a normalised classifier, say) keeps its logit rectification and is named in the report, as is every module
-that only this package defines.
+NBN -> BN is exact to the last bit, because NBN in evaluation *is* batch normalization with the effective weight and
+bias. Logit rectification -> Linear is exact up to rounding: ``(Wx + b - mean) / std`` is again linear in ``x``. What is
+not linear in its input (a normalised classifier, say) keeps its logit rectification and is named in the report, as is
+every module that only this package defines.
 """
 import copy
 from dataclasses import dataclass, field
-from typing import Dict, List, Tuple
 
 import torch
 from torch import nn
@@ -28,9 +27,9 @@ class FoldReport:
         classifiers (list[str]): Names of the classifiers into which logit rectification was folded.
         remaining (dict[str, str]): Module name to the reason why the network still needs this package there.
     """
-    norms: List[str] = field(default_factory=list)
-    classifiers: List[str] = field(default_factory=list)
-    remaining: Dict[str, str] = field(default_factory=dict)
+    norms: list[str] = field(default_factory=list)
+    classifiers: list[str] = field(default_factory=list)
+    remaining: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f'{len(self.norms)} norm layers became BN; {len(self.classifiers)} classifiers took in their logit '
@@ -43,15 +42,15 @@ class FoldReport:
         return '\n'.join(lines)
 
 
-def fold(model: nn.Module) -> Tuple[nn.Module, FoldReport]:
+def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
     """Return a copy of a network in which NBN is plain BN and logit rectification is part of the classifier.
 
     Args:
         model (nn.Module): A network with ``NBN``, ``AllReduceBN`` or ``LogitRectification`` layers. It is not changed.
 
     Returns:
-        tuple[nn.Module, FoldReport]: The folded copy in evaluation mode, and what was done. The copy's state dict has the
-        keys of the plain network: no magnitude, no gain, no logit rectification.
+        tuple[nn.Module, FoldReport]: The folded copy in evaluation mode, and what was done. The copy's state dict has
+        the keys of the plain network: no magnitude, no gain, no logit rectification.
 
     Raises:
         ValueError: If there is nothing to fold.
@@ -75,7 +74,8 @@ def fold(model: nn.Module) -> Tuple[nn.Module, FoldReport]:
                     report.remaining[full_name] = (
                         f'logit rectification over {type(child).__name__}, which is not linear in its input')
     if not (report.norms or report.classifiers or report.remaining):
-        raise ValueError(f'{type(model).__name__} holds no NBN, AllReduceBN or logit rectification: there is nothing to fold.')
+        raise ValueError(f'{type(model).__name__} holds no NBN, AllReduceBN or logit rectification: there is nothing to '
+                         'fold.')
     for name, module in folded.named_modules():
         if type(module).__module__.split('.')[0] == _PACKAGE and '.losses.' not in type(module).__module__:
             inside = any(name.startswith(f'{known}.') for known in report.remaining)
@@ -91,8 +91,8 @@ def fold_norm(layer: nn.Module) -> _BatchNorm:
         layer (NBN | AllReduceBN): A layer with C features.
 
     Returns:
-        _BatchNorm: Of the type that the layer replaced (``nn.BatchNorm2d`` by default), with weight and bias (C, ) set to the
-        effective vectors, in evaluation mode.
+        _BatchNorm: Of the type that the layer replaced (``nn.BatchNorm2d`` by default), with weight and bias (C, ) set
+        to the effective vectors, in evaluation mode.
     """
     plain = layer.source_type(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
     if layer.track_running_stats:

@@ -1,5 +1,5 @@
 """The model config of a folded network: what :func:`nbn_mm.models.placement.fold` does to modules, done to a config."""
-from typing import Any, Dict
+from typing import Any
 
 from ..layers import NBNOptions
 
@@ -11,15 +11,15 @@ def fold_model_config(cfg: Any) -> Any:
         cfg (dict | list | Any): The ``model`` field of a config, or a part of it. It is not changed.
 
     Returns:
-        dict | list | Any: ``NBNBackbone`` becomes its base, ``norm_cfg`` of NBN or AllReduceBN becomes BN, a rectified linear
-        predictor becomes linear, and a long-tail head around it the host's ``LinearClsHead`` with cross entropy (its loss
-        plays no part at test). A rectified predictor over anything else stays, as it does in the network.
+        dict | list | Any: ``NBNBackbone`` becomes its base, ``norm_cfg`` of NBN or AllReduceBN becomes BN, a rectified
+        linear predictor becomes linear, and a long-tail head around it the host's ``LinearClsHead`` with cross entropy
+        (its loss plays no part at test). A rectified predictor over anything else stays, as it does in the network.
     """
     if isinstance(cfg, (list, tuple)):
         return type(cfg)(fold_model_config(item) for item in cfg)
     if not isinstance(cfg, dict):
         return cfg
-    plain: Dict[str, Any] = {key: fold_model_config(value) for key, value in cfg.items()}
+    plain: dict[str, Any] = {key: fold_model_config(value) for key, value in cfg.items()}
     kind = plain.get('type')
     if kind == 'NBNBackbone':
         plain.pop('nbn', None)

@@ -74,8 +74,8 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
                     report.remaining[full_name] = (
                         f'logit rectification over {type(child).__name__}, which is not linear in its input')
     if not (report.norms or report.classifiers or report.remaining):
-        raise ValueError(f'{type(model).__name__} holds no NBN, AllReduceBN or logit rectification: there is nothing to '
-                         'fold.')
+        raise ValueError(f'{type(model).__name__} holds no NBN, AllReduceBN or logit rectification: there is nothing '
+                         'to fold.')
     for name, module in folded.named_modules():
         if type(module).__module__.split('.')[0] == _PACKAGE and '.losses.' not in type(module).__module__:
             inside = any(name.startswith(f'{known}.') for known in report.remaining)

@@ -1,57 +1,13 @@
 """Folded networks equal the trained ones, load where they should, and say where they cannot."""
-import json
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import pytest
 import torch
+from folding import build, classifier_config, disturb, image
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from nbn_mm.models.layers import NBN, AllReduceBN, LogitRectification
 from nbn_mm.models.placement import fold, fold_classifier, fold_model_config
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def classifier_config(nbn, norm_cfg=None, predictor=None, **backbone):
-    return dict(
-        type='ImageClassifier',
-        backbone=dict(type='NBNBackbone', base='ResNet', depth=18, nbn=nbn, norm_cfg=norm_cfg or dict(type='BN'), **backbone),
-        neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LongTailClsHead', num_classes=7, in_channels=512,
-                  predictor=predictor or dict(type='RectifiedPredictor', base='Linear'),
-                  loss=dict(type='BalancedSoftmaxLoss', class_counts=[7, 6, 5, 4, 3, 2, 1])))
-
-
-def build(cfg, scope='mmpretrain'):
-    pytest.importorskip(scope, reason=f'{scope} is not installed')
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(cfg)
-    model.init_weights()
-    return disturb(model)
-
-
-def disturb(model):
-    """Move every parameter and statistic away from its start, as training does."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if tensor.is_floating_point() and tensor.numel():
-                noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
-                if name.endswith(('running_var', 'magnitude')):
-                    tensor.mul_(0.5 + noise)
-                elif 'running_mean' in name or tensor.dim() < 2:
-                    tensor.add_(0.2 * noise - 0.1)
-    return model.eval()
-
-
-def image(n=2, size=64):
-    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize('nbn', [
@@ -145,87 +101,6 @@ def test_config_of_the_folded_network():
     normed = dict(type='RectifiedPredictor', base='NormedLinear', rectification=dict(unrectified=2))
     assert fold_model_config(normed) == normed
     assert cfg['backbone']['type'] == 'NBNBackbone', 'the input must stay as it was'
-
-
-STOCK = '''
-import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] == 'nbn_mm':
-            raise ImportError('this process must not use nbn_mm')
-sys.meta_path.insert(0, Refuse())
-import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-config, checkpoint, sample = sys.argv[1:]
-cfg = Config.fromfile(config)
-init_default_scope(cfg.default_scope)
-from mmengine.registry import MODELS
-model = MODELS.build(cfg.model).eval()
-model.load_state_dict(torch.load(checkpoint, weights_only=True)['state_dict'], strict=True)
-sample = torch.load(sample)
-with torch.no_grad():
-    feats, scores = model.extract_feat(sample['x'])[-1], model(sample['x'])
-assert torch.equal(feats, sample['feats']), 'features differ'
-print((scores - sample['scores']).norm().item() / sample['scores'].norm().item())
-'''
-
-
-def run_tool(*args):
-    return subprocess.run([sys.executable, str(ROOT / 'tools/model_converters/fold_nbn.py'), *map(str, args)],
-                          capture_output=True, text=True, cwd=ROOT)
-
-
-def write_run(folder, cfg, model):
-    config = folder / 'trained.py'
-    config.write_text(f"default_scope = 'mmpretrain'\ncustom_imports = dict(imports=['nbn_mm'])\nmodel = {cfg!r}\n")
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(class_counts=dict(images=[1, 2]))), folder / 'trained.pth')
-    return config, folder / 'trained.pth'
-
-
-def test_tool_and_the_stock_host(tmp_path):
-    """The folded host ResNet with a linear head loads strictly in mmpretrain, in a process without this package."""
-    cfg = classifier_config(dict(placement='paper'))
-    model = build(cfg)
-    config, checkpoint = write_run(tmp_path, cfg, model)
-    done = run_tool(config, checkpoint, tmp_path / 'out' / 'folded.pth')
-    assert done.returncode == 0, done.stderr
-    assert '3 norm layers became BN' in done.stdout
-    assert 'needs no part of nbn_mm' in done.stdout
-    assert torch.load(tmp_path / 'out/folded.pth', weights_only=True)['meta']['class_counts'] == dict(images=[1, 2])
-    x = image()
-    with torch.no_grad():
-        torch.save(dict(x=x, feats=model.extract_feat(x)[-1], scores=model(x)), tmp_path / 'sample.pth')
-    stock = subprocess.run([sys.executable, '-c', textwrap.dedent(STOCK), str(tmp_path / 'out/folded.py'),
-                            str(tmp_path / 'out/folded.pth'), str(tmp_path / 'sample.pth')],
-                           capture_output=True, text=True, cwd=tmp_path)
-    assert stock.returncode == 0, stock.stderr
-    assert json.loads(stock.stdout.strip().splitlines()[-1]) < 1e-5
-
-
-def test_tool_says_what_cannot_be(tmp_path):
-    cfg = classifier_config(dict())
-    cfg['backbone'] = dict(type='NBNBackbone', base='CIFARResNet', depth=8)
-    cfg['head']['in_channels'] = 64
-    config, checkpoint = write_run(tmp_path, cfg, build(cfg))
-    done = run_tool(config, checkpoint, tmp_path / 'folded.pth')
-    assert done.returncode == 0, done.stderr
-    assert 'still needs nbn_mm' in done.stdout and 'CIFARResNet' in done.stdout
-    assert 'nbn_mm' in (tmp_path / 'folded.py').read_text()
-
-
-def test_tool_refuses_a_checkpoint_of_another_model(tmp_path):
-    cfg = classifier_config(dict())
-    config, checkpoint = write_run(tmp_path, cfg, build(classifier_config(dict(share='block'))))
-    done = run_tool(config, checkpoint, tmp_path / 'folded.pth')
-    assert done.returncode != 0 and 'magnitude' in done.stderr and 'nbn.share' in done.stderr
-    wider = dict(cfg, head=dict(cfg['head'], num_classes=9, loss=dict(type='CrossEntropyLoss')))
-    (tmp_path / 'wider').mkdir()
-    done = run_tool(config, write_run(tmp_path / 'wider', wider, build(wider))[1], tmp_path / 'folded.pth')
-    assert done.returncode != 0 and 'is not one of the model' in done.stderr and 'head.fc.weight' in done.stderr
-    assert not (tmp_path / 'folded.pth').exists()
-    done = run_tool(config, checkpoint, checkpoint)
-    assert done.returncode != 0 and 'is the checkpoint itself' in done.stderr
 
 
 def test_detector_folds_into_the_stock_detector():

@@ -7,7 +7,8 @@ from mmengine.registry import MODELS, DefaultScope
 def classifier_config(nbn, norm_cfg=None, predictor=None, **backbone):
     return dict(
         type='ImageClassifier',
-        backbone=dict(type='NBNBackbone', base='ResNet', depth=18, nbn=nbn, norm_cfg=norm_cfg or dict(type='BN'), **backbone),
+        backbone=dict(type='NBNBackbone', base='ResNet', depth=18, nbn=nbn, norm_cfg=norm_cfg or dict(type='BN'),
+                      **backbone),
         neck=dict(type='GlobalAveragePooling'),
         head=dict(type='LongTailClsHead', num_classes=7, in_channels=512,
                   predictor=predictor or dict(type='RectifiedPredictor', base='Linear'),

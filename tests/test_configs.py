@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, MODELS
+from mmengine.registry import MODELS, DefaultScope
 
 from nbn_mm.models.layers import NBN
 from nbn_mm.utils.hosts import host_error
@@ -113,6 +113,7 @@ def test_cifar_recipe_is_that_of_the_total_batch(world_size):
         wrapper.optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
-    expected = [0.05 + 0.05 * i / 799 if i < 800 else 0.05 * (1 + math.cos(math.pi * (i - 800) / 12200)) for i in range(13000)]
+    expected = [0.05 + 0.05 * i / 799 if i < 800 else 0.05 * (1 + math.cos(math.pi * (i - 800) / 12200))
+                for i in range(13000)]
     assert max(abs(a - b) for a, b in zip(rates, expected, strict=True)) < 1e-3
     assert rates[0] == pytest.approx(0.05) and max(rates) == pytest.approx(0.1, rel=1e-3) and rates[-1] < 1e-7

@@ -1,4 +1,4 @@
-"""Train four classifiers on Digits-LT (cross entropy and Balanced Softmax, BN and NBN + LR), print a table, draw two plots."""
+"""Train four classifiers on Digits-LT (CE and Balanced Softmax, BN and NBN + LR), print a table, draw two plots."""
 import argparse
 import json
 import subprocess
@@ -15,8 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from nbn_mm.engine.norm_weights import collect_norm_weights  # noqa: E402
 from nbn_mm.evaluation.functional import summarize_runs, summary_markdown, write_summary  # noqa: E402
-from nbn_mm.visualization import (  # noqa: E402
-    plot_accuracy_by_frequency, plot_sorted_weights, read_accuracies, save_figure)
+from nbn_mm.visualization import plot_accuracy_by_frequency, plot_sorted_weights, read_accuracies, save_figure  # noqa: E402
 
 EPOCHS = 60
 METHODS = {
@@ -38,8 +37,8 @@ def train(name: str, config: str, work_dir: Path, args: argparse.Namespace, prog
     """Run tools/train.py on one config, its log beside it and its progress as a bar."""
     task = progress.add_task(name, total=args.epochs)
     work_dir.mkdir(parents=True)
-    command = [sys.executable, 'tools/train.py', f'configs/demo/{config}.py', '--work-dir', str(work_dir), '--cfg-options',
-               f'train_cfg.max_epochs={args.epochs}', f'param_scheduler.0.T_max={args.epochs}',
+    command = [sys.executable, 'tools/train.py', f'configs/demo/{config}.py', '--work-dir', str(work_dir),
+               '--cfg-options', f'train_cfg.max_epochs={args.epochs}', f'param_scheduler.0.T_max={args.epochs}',
                f'val_evaluator.0.per_class_csv={work_dir / "classes.csv"}']
     seen = 0
     with open(work_dir / 'log.txt', 'w') as log:
@@ -70,7 +69,8 @@ def train(name: str, config: str, work_dir: Path, args: argparse.Namespace, prog
 def main() -> None:
     """Train, print the table, write the plots."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', default=str(ROOT / 'work_dirs' / 'demo'), help='folder of the runs; each call adds one')
+    parser.add_argument('--out', default=str(ROOT / 'work_dirs' / 'demo'),
+                        help='folder of the runs; each call adds one')
     parser.add_argument('--epochs', type=int, default=EPOCHS, help=f'epochs of each run (default: {EPOCHS})')
     args = parser.parse_args()
     if args.epochs < 1:
@@ -79,21 +79,23 @@ def main() -> None:
     out = Path(args.out).resolve() / time.strftime('%Y%m%d_%H%M%S')
     console = Console(soft_wrap=True)
     console.print(f'Training {len(METHODS)} classifiers for {args.epochs} epochs each on Digits-LT; logs go to {out}')
-    columns = (TextColumn('{task.description:<26}'), BarColumn(), MofNCompleteColumn(), TextColumn('epochs'), TimeElapsedColumn())
+    columns = (TextColumn('{task.description:<26}'), BarColumn(), MofNCompleteColumn(), TextColumn('epochs'),
+               TimeElapsedColumn())
     runs = [(name, out / config) for name, config in METHODS.items()]
     with Progress(*columns, console=console) as progress:
         for name, work_dir in runs:
             train(name, work_dir.name, work_dir, args, progress)
 
-    MMLogger.get_instance('demo', log_level='WARNING')  # the figures read checkpoints; no news of that here
+    MMLogger.get_instance('demo', log_level='WARNING')  # building networks for the figures is no news here
     rows = summarize_runs(runs)
     write_summary(rows, out / 'table.md')
     write_summary(rows, out / 'table.csv')
     accuracies = read_accuracies([(name, work_dir / 'classes.csv') for name, work_dir in runs], 1)
-    save_figure(plot_accuracy_by_frequency(**accuracies, title='Digits-LT: accuracy of each class against its frequency'),
-                out / 'accuracy_by_frequency.png')
+    figure = plot_accuracy_by_frequency(**accuracies, title='Digits-LT: accuracy of each class against its frequency')
+    save_figure(figure, out / 'accuracy_by_frequency.png')
     weights = collect_norm_weights([(name, work_dir / f'epoch_{args.epochs}.pth') for name, work_dir in runs])
-    save_figure(plot_sorted_weights(weights, title='Digits-LT: sorted weights of the norm layers'), out / 'sorted_weights.png')
+    figure = plot_sorted_weights(weights, title='Digits-LT: sorted weights of the norm layers')
+    save_figure(figure, out / 'sorted_weights.png')
     print(f'\nTop-1 accuracy on the balanced test digits, in percent (one seed, {args.epochs} epochs):\n')
     print(summary_markdown(rows))
     print(f'\nTable and plots: {out}/{{table.md,table.csv,accuracy_by_frequency.png,sorted_weights.png}}'

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of t
 
 from mmengine.config import DictAction  # noqa: E402
 
-from nbn_mm.engine.launch import test  # noqa: E402
+from nbn_mm.engine.launch import LaunchError, test  # noqa: E402
 
 
 def parse_args():
@@ -38,4 +38,7 @@ def parse_args():
 
 
 if __name__ == '__main__':
-    test(**parse_args())
+    try:
+        test(**parse_args())
+    except LaunchError as error:
+        sys.exit(f'error: {error}')

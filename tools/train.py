@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of t
 
 from mmengine.config import DictAction  # noqa: E402
 
-from nbn_mm.engine.launch import train  # noqa: E402
+from nbn_mm.engine.launch import LaunchError, train  # noqa: E402
 
 
 def parse_args():
@@ -35,4 +35,7 @@ def parse_args():
 
 
 if __name__ == '__main__':
-    train(**parse_args())
+    try:
+        train(**parse_args())
+    except LaunchError as error:
+        sys.exit(f'error: {error}')

@@ -1,13 +1,14 @@
 """Folding a checkpoint file: the library call behind ``tools/model_converters/fold_nbn.py``."""
-import re
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner.checkpoint import _load_checkpoint
 
-from nbn_mm.models.placement import FoldReport, fold, fold_model_config
+from ..models.placement import FoldReport, fold, fold_model_config
+from .checkpoint_file import read_checkpoint
+
+SHOWN, LONGEST = 3, 300  # reasons of a failed loading, and their characters
 
 
 def fold_checkpoint(config: str, checkpoint: str, out: str) -> FoldReport:
@@ -34,17 +35,20 @@ def fold_checkpoint(config: str, checkpoint: str, out: str) -> FoldReport:
     if target.resolve() == Path(checkpoint).resolve():
         raise ValueError(f'out={out!r} is the checkpoint itself; give another name.')
     cfg = Config.fromfile(config)
-    loaded = _load_checkpoint(checkpoint, map_location='cpu')
+    loaded = read_checkpoint(checkpoint)
     model = _build(cfg)
-    state = loaded.get('state_dict', loaded)
     try:
-        model.load_state_dict({re.sub(r'^module\.', '', key): value for key, value in state.items()})
+        model.load_state_dict(loaded['state_dict'])
     except RuntimeError as error:
-        raise ValueError(f'checkpoint={checkpoint!r} is not one of the model in config={config!r}: {error}') from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reasons = ' '.join(line if len(line) < LONGEST else f'{line[:LONGEST]} …' for line in lines[1:SHOWN + 1])
+        more = f' (and {len(lines) - 1 - SHOWN} more)' if len(lines) - 1 > SHOWN else ''
+        raise ValueError(f'checkpoint={checkpoint!r} is not one of the model in config={config!r}: '
+                         f'{reasons}{more}') from None
     folded, report = fold(model)
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(meta=loaded.get('meta', {}), state_dict=folded.state_dict()), target)
+    torch.save(dict(meta=loaded['meta'], state_dict=folded.state_dict()), target)
     plain = dict(default_scope=cfg.get('default_scope'), model=fold_model_config(cfg.model.to_dict()))
     if 'data_preprocessor' in cfg:
         plain['data_preprocessor'] = cfg.data_preprocessor.to_dict()

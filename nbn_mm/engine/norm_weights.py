@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner.checkpoint import _load_checkpoint
 
 from ..models.layers import NBN
+from .checkpoint_file import read_checkpoint
 
 MAGNITUDE = re.compile(r'(^|\.)(bias_)?magnitudes?(\.|$)')
 Weights = 'OrderedDict[str, np.ndarray]'
@@ -47,7 +47,7 @@ def collect_norm_weights(checkpoints: Sequence[tuple[str, str | PathLike]],
             re.compile(layers)
         except re.error as error:
             raise ValueError(f'layers={layers!r} is no regular expression: {error}.') from None
-    loaded = [(name, Path(path), _load(Path(path))) for name, path in checkpoints]
+    loaded = [(name, Path(path), read_checkpoint(path)) for name, path in checkpoints]
     found: dict[str, Weights] = {}
     for name, path, checkpoint in loaded:
         if _has_magnitude(checkpoint):
@@ -64,18 +64,6 @@ def collect_norm_weights(checkpoints: Sequence[tuple[str, str | PathLike]],
             found[name] = _of_state_dict(checkpoint, match)
             _check_found(found[name], _norm_names(checkpoint), path, layers or _some(sorted(chosen)))
     return {name: found[name] for name in names}
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no checkpoint {str(path)!r}.')
-    try:
-        checkpoint = _load_checkpoint(str(path), map_location='cpu')
-        state = checkpoint.get('state_dict', checkpoint)
-        state = {re.sub(r'^module\.', '', key): value for key, value in state.items() if torch.is_tensor(value)}
-    except Exception as error:  # unpickling fails in as many ways as files can be damaged
-        raise ValueError(f'{str(path)!r} is no checkpoint: {type(error).__name__}: {error}') from None
-    return dict(meta=checkpoint.get('meta') or {}, state_dict=state)
 
 
 def _has_magnitude(checkpoint: Mapping) -> bool:

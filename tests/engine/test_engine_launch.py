@@ -65,7 +65,7 @@ def write(tmp_path):
 @pytest.fixture
 def checkpoint(tmp_path):
     path = tmp_path / 'some.pth'
-    path.touch()
+    torch.save(dict(state_dict=dict(weight=torch.ones(1))), path)
     return str(path)
 
 
@@ -363,12 +363,10 @@ def test_counts_are_needed_and_nothing_gives_them(write, settings, part, field):
         train(write(**settings))
 
 
-def test_counts_are_needed_at_test(write, tmp_path):
-    checkpoint = tmp_path / 'x.pth'
-    checkpoint.touch()
+def test_counts_are_needed_at_test(write, checkpoint):
     settings = dict(test_evaluator=METRICS_IN_A_LIST, test_cfg=dict(), test_dataloader=dict())
     with pytest.raises(LaunchError, match=r'ShotGroupMetric in test_evaluator\[1\] needs the class counts'):
-        run_test(write(**settings), str(checkpoint))
+        run_test(write(**settings), checkpoint)
 
 
 @pytest.mark.parametrize('given', [
@@ -379,3 +377,15 @@ def test_counts_are_needed_at_test(write, tmp_path):
 def test_counts_are_given(write, given):
     cfg = load_config('train', write(**{'val_evaluator': dict(type='ShotGroupMetric'), **given}), {})
     configure_train(cfg, {})
+
+
+def test_a_file_that_is_no_checkpoint(write, tmp_path):
+    junk = tmp_path / 'junk.pth'
+    junk.write_bytes(b'this is no checkpoint')
+    empty = tmp_path / 'empty.pth'
+    torch.save(dict(state_dict={}, meta={}), empty)
+    for path in (junk, empty):
+        with pytest.raises(LaunchError, match=rf'The checkpoint cannot be used: .*{path.name}.* is no checkpoint'):
+            run_test(write(), str(path))
+        with pytest.raises(LaunchError, match=rf'The checkpoint of load_from cannot be used: .*{path.name}'):
+            train(write(load_from=str(path)))

@@ -12,8 +12,8 @@ from nbn_mm.models.placement import fold, fold_classifier, fold_model_config
 
 @pytest.mark.parametrize('nbn', [
     dict(), dict(placement='C', share='none'), dict(share='block', separate_bias_magnitude=True),
-    dict(init_magnitude='pretrained'), dict(zero_bias='smooth'), dict(zero_bias='random', placement='A'), dict(sync=True)],
-    ids=str)
+    dict(init_magnitude='pretrained'), dict(zero_bias='smooth'), dict(zero_bias='random', placement='A'),
+    dict(sync=True)], ids=str)
 def test_norms_fold_bit_equal(nbn):
     model = build(classifier_config(nbn))
     folded, report = fold(model)
@@ -56,7 +56,7 @@ def test_classifier_against_the_formula(bias, unrectified):
                                      rectification=dict(unrectified=unrectified)))).double()
     x = torch.randn(8, 5, dtype=torch.float64)
     lr = head.logit_rectification
-    raw = torch.stack([torch.stack([sum(w * v for w, v in zip(row, sample)) for row in head.weight]) for sample in x])
+    raw = torch.stack([torch.stack([sum(row[k] * sample[k] for k in range(5)) for row in head.weight]) for sample in x])
     raw = raw + (head.bias if bias else 0)
     expected = raw.clone()
     for c in range(6 - unrectified):
@@ -97,7 +97,8 @@ def test_config_of_the_folded_network():
     cfg = classifier_config(dict(share='block'), norm_cfg=dict(type='NBN', requires_grad=False, zero_bias='random'))
     plain = fold_model_config(cfg)
     assert plain['backbone'] == dict(type='ResNet', depth=18, norm_cfg=dict(type='BN', requires_grad=False))
-    assert plain['head'] == dict(type='LinearClsHead', num_classes=7, in_channels=512, loss=dict(type='CrossEntropyLoss'))
+    assert plain['head'] == dict(
+        type='LinearClsHead', num_classes=7, in_channels=512, loss=dict(type='CrossEntropyLoss'))
     normed = dict(type='RectifiedPredictor', base='NormedLinear', rectification=dict(unrectified=2))
     assert fold_model_config(normed) == normed
     assert cfg['backbone']['type'] == 'NBNBackbone', 'the input must stay as it was'
@@ -108,11 +109,13 @@ def test_detector_folds_into_the_stock_detector():
     pytest.importorskip('mmdet', reason='mmdet is not installed')
     cfg = dict(
         type='FasterRCNN',
-        backbone=dict(type='NBNBackbone', base='ResNet', depth=18, norm_eval=True, nbn=dict(init_magnitude='pretrained')),
+        backbone=dict(type='NBNBackbone', base='ResNet', depth=18, norm_eval=True,
+                      nbn=dict(init_magnitude='pretrained')),
         neck=dict(type='FPN', in_channels=[64, 128, 256, 512], out_channels=16, num_outs=5),
         rpn_head=dict(
             type='RPNHead', in_channels=16, feat_channels=16,
-            anchor_generator=dict(type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]),
+            anchor_generator=dict(type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0],
+                                  strides=[4, 8, 16, 32, 64]),
             bbox_coder=dict(type='DeltaXYWHBBoxCoder')),
         roi_head=dict(
             type='StandardRoIHead',

@@ -19,7 +19,8 @@ def test_demo_prints_a_table_and_writes_the_plots(tmp_path):
     out, = tmp_path.iterdir()
     with open(out / 'table.csv') as file:
         rows = list(csv.DictReader(file))
-    assert [row['method'] for row in rows] == ['CE, BN', 'CE, NBN+LR', 'Balanced Softmax, BN', 'Balanced Softmax, NBN+LR']
+    methods = ['CE, BN', 'CE, NBN+LR', 'Balanced Softmax, BN', 'Balanced Softmax, NBN+LR']
+    assert [row['method'] for row in rows] == methods
     assert len({row['all'] for row in rows}) > 1, 'four methods with one figure'
     assert all(0 < float(row['all']) <= 100 for row in rows)
     for name in ('accuracy_by_frequency.png', 'sorted_weights.png'):

@@ -131,7 +131,7 @@ def test_options_of_mmpretrain_are_refused_for_mmdet(det_config, det_run, tmp_pa
     code, output = run_tool('test.py', det_config, det_run[0] / 'epoch_1.pth', *option, cwd=tmp_path)
     assert code == 1
     assert re.search(
-        rf"LaunchError: {option[0]} is no option of mmdet's test tool \(it is an option of mmpretrain\), and "
+        rf"error: {option[0]} is no option of mmdet's test tool \(it is an option of mmpretrain\), and "
         r"default_scope='mmdet'",
         output,
     )

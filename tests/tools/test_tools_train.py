@@ -107,7 +107,7 @@ def test_option_of_the_other_host_is_refused(det_config, tmp_path):
     code, output = run_tool('train.py', det_config, '--no-validate', cwd=tmp_path)
     assert code == 1
     assert re.search(
-        r"LaunchError: --no-validate is no option of mmdet's train tool.*mmpretrain.*default_scope='mmdet'", output
+        r"error: --no-validate is no option of mmdet's train tool.*mmpretrain.*default_scope='mmdet'", output
     )
     assert not (tmp_path / 'work_dirs').exists()
 

@@ -15,7 +15,10 @@ def main() -> None:
     parser.add_argument('checkpoint', help='checkpoint to fold')
     parser.add_argument('out', help='folded checkpoint to write; the folded model config is written beside it as .py')
     args = parser.parse_args()
-    print(fold_checkpoint(args.config, args.checkpoint, args.out))
+    try:
+        print(fold_checkpoint(args.config, args.checkpoint, args.out))
+    except (ValueError, OSError) as error:
+        parser.exit(1, f'error: {error}\n')
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import METRICS, MODELS
 
+from ..checkpoint_file import read_checkpoint
 from .errors import LaunchError
 
 NBN_TYPES = ('NBN', 'NBNBackbone')
@@ -28,6 +29,24 @@ def check_file(path: str, what: str) -> None:
     if not osp.isfile(osp.expanduser(path)):
         reason = 'is a directory' if osp.isdir(osp.expanduser(path)) else 'does not exist'
         raise LaunchError(f'{what} {path!r} {reason}.')
+
+
+def check_checkpoint(path: str, what: str) -> None:
+    """Raise an error when a local file is missing or is no checkpoint; it is read once here and again by the Runner.
+
+    Args:
+        path (str): Path or address.
+        what (str): What it is, and the option or config field that names it.
+
+    Raises:
+        LaunchError: If the path is no file, or the file no checkpoint.
+    """
+    check_file(path, what)
+    if '://' not in str(path):
+        try:
+            read_checkpoint(osp.expanduser(path))
+        except ValueError as error:
+            raise LaunchError(f'{what} cannot be used: {error}') from None
 
 
 def _parts(node: Any, field: str = '') -> Iterator[tuple[str, str, dict]]:
@@ -79,8 +98,8 @@ def check_converters(cfg: Config, launcher: str) -> None:
     sync_bn = cfg.get('sync_bn')
     found = sorted(set(_types(cfg.get('model'))) & set(NBN_TYPES))
     if found and cfg.get('efficient_conv_bn_eval'):
-        raise LaunchError(f'efficient_conv_bn_eval={cfg.efficient_conv_bn_eval!r} traces BN layers and knows nothing of '
-                          f'NBN, but the model holds {found}. Remove it; a network for inference is folded by '
+        raise LaunchError(f'efficient_conv_bn_eval={cfg.efficient_conv_bn_eval!r} traces BN layers and knows nothing '
+                          f'of NBN, but the model holds {found}. Remove it; a network for inference is folded by '
                           'tools/model_converters/fold_nbn.py.')
     if sync_bn is None:
         return

@@ -12,7 +12,14 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
-from .checks import check_auto_scale_lr, check_class_counts, check_converters, check_file, check_optim_wrapper
+from .checks import (
+    check_auto_scale_lr,
+    check_checkpoint,
+    check_class_counts,
+    check_converters,
+    check_file,
+    check_optim_wrapper,
+)
 from .errors import LaunchError
 from .options import check_options
 
@@ -85,7 +92,7 @@ def configure_train(cfg: Config, options: dict[str, Any]) -> str | None:
     _set_dataloaders(cfg, options, ('train_dataloader', 'val_dataloader', 'test_dataloader'), persistent_workers=True)
     line = _set_resume(cfg, options.get('resume'))
     if cfg.get('load_from') is not None:
-        check_file(cfg.load_from, 'The checkpoint of load_from')
+        check_checkpoint(cfg.load_from, 'The checkpoint of load_from')
     return line
 
 
@@ -158,6 +165,7 @@ def configure_test(cfg: Config, checkpoint: str, options: dict[str, Any]) -> Non
     if options.get('tta'):
         _use_tta(cfg)
     _set_dataloaders(cfg, options, ('test_dataloader', ))
+    check_checkpoint(checkpoint, 'The checkpoint')
 
 
 def check_out(default_scope: str, out: str | None, out_item: str | None) -> None:

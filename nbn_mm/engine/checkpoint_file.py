@@ -1,0 +1,35 @@
+"""Reading checkpoint files, with one clear error for a file that is none."""
+import re
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.runner.checkpoint import _load_checkpoint
+
+
+def read_checkpoint(path: str | PathLike) -> dict[str, Any]:
+    """Read a checkpoint of mmengine, or a bare state dict, onto the CPU.
+
+    Args:
+        path (str | PathLike): The file.
+
+    Returns:
+        dict: ``state_dict`` (name to tensor, without the ``module.`` of a wrapped model) and ``meta`` (dict).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no checkpoint {str(path)!r}.')
+    try:
+        checkpoint = _load_checkpoint(str(path), map_location='cpu', logger='silent')
+        state = checkpoint.get('state_dict', checkpoint)
+        state = {re.sub(r'^module\.', '', key): value for key, value in state.items() if torch.is_tensor(value)}
+    except Exception as error:  # unpickling fails in as many ways as files can be damaged
+        raise ValueError(f'{str(path)!r} is no checkpoint: {type(error).__name__}: {error}') from None
+    if not state:
+        raise ValueError(f'{str(path)!r} is no checkpoint: it holds no tensor under state_dict.')
+    return dict(meta=checkpoint.get('meta') or {}, state_dict=state)

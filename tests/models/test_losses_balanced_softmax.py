@@ -9,6 +9,7 @@ import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import MODELS
 from references.balanced_softmax import loss_and_gradient
+from torch._dynamo.testing import CompileCounter
 
 from nbn_mm.datasets import ClassCounts
 from nbn_mm.models.losses import BalancedSoftmaxLoss, balanced_softmax_loss, log_class_prior
@@ -217,3 +218,17 @@ def test_compiles():
     logits, target = inputs(dtype=torch.float32)
     compiled = torch.compile(loss, backend='eager')
     torch.testing.assert_close(compiled(logits, target), loss(logits, target))
+
+
+def test_labels_of_the_first_batches_are_checked_on_an_accelerator():
+    loss = loss_module()
+    checked = [loss._checks_target('cuda') for _ in range(20)]
+    assert checked == [True] * loss.CHECKED_BATCHES + [False] * (20 - loss.CHECKED_BATCHES)
+    assert loss._checks_target('cpu')
+
+
+def test_counting_batches_compiles_nothing_anew():
+    loss, counter = loss_module(), CompileCounter()
+    compiled = torch.compile(lambda x: x + loss._checks_target('cuda'), backend=counter, fullgraph=True)
+    assert [float(compiled(torch.ones(()))) for _ in range(20)] == [1.] * 20
+    assert counter.frame_count == 1

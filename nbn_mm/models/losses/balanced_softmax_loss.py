@@ -14,6 +14,8 @@ from ...datasets.class_counts import ClassCounts, parse_class_counts
 
 HOOK_LINE = "default_hooks = dict(class_counts=dict(type='ClassCountsHook'))"
 REDUCTIONS = ('none', 'mean', 'sum')
+# The oldest torch that is accepted lacks it.
+_is_compiling = getattr(getattr(torch, 'compiler', None), 'is_compiling', lambda: False)
 
 
 def log_class_prior(class_counts: Tensor | Sequence[float]) -> Tensor:
@@ -224,12 +226,17 @@ class BalancedSoftmaxLoss(nn.Module):
                                f'training set to the config, `{HOOK_LINE}`, or give `class_counts` to the loss.')
         if self._log_prior.device != cls_score.device:
             self._log_prior = self._log_prior.to(cls_score.device)
-        check = cls_score.device.type == 'cpu' or self._batches < self.CHECKED_BATCHES
-        if check and cls_score.device.type != 'cpu':
-            self._batches += 1
         return self.loss_weight * balanced_softmax_loss(
             cls_score, label, self.class_counts.images, weight, reduction_override or self.reduction, avg_factor,
-            self.ignore_index, self._log_prior, check and not torch.compiler.is_compiling(), self.class_counts.classes)
+            self.ignore_index, self._log_prior, self._checks_target(cls_score.device.type), self.class_counts.classes)
+
+    def _checks_target(self, device: str) -> bool:
+        if _is_compiling():  # a counter that moves would have the network compiled anew for each batch
+            return False
+        if device == 'cpu':
+            return True
+        self._batches = min(self._batches + 1, self.CHECKED_BATCHES + 1)
+        return self._batches <= self.CHECKED_BATCHES
 
     def extra_repr(self) -> str:
         """Options for ``print``."""

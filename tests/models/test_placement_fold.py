@@ -104,6 +104,25 @@ def test_config_of_the_folded_network():
     assert cfg['backbone']['type'] == 'NBNBackbone', 'the input must stay as it was'
 
 
+@pytest.mark.parametrize('kind', ['RectifiedPredictor', 'Linear'])
+def test_classifier_without_bias(kind):
+    """Rectification brings a bias along; without it the head stays, because the host's linear head always has one."""
+    cfg = classifier_config(dict(), predictor=dict(type=kind, bias=False))
+    model = build(cfg)
+    folded, report = fold(model)
+    plain = fold_model_config(cfg)
+    assert plain['head']['type'] == ('LinearClsHead' if kind == 'RectifiedPredictor' else 'LongTailClsHead')
+    assert list(report.remaining) == ([] if kind == 'RectifiedPredictor' else ['head'])
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        stock = MODELS.build(plain).eval()
+    stock.load_state_dict(folded.state_dict(), strict=True)
+    torch.testing.assert_close(stock(image()), folded(image()), rtol=0, atol=0)
+    with torch.no_grad():
+        ours, folded_logits = (m.head(m.extract_feat(image())) for m in (model, folded))
+    torch.testing.assert_close(folded_logits, ours, rtol=1e-4, atol=1e-4)
+    assert fold_model_config(dict(type='RectifiedPredictor', bias=False)) == dict(type='Linear')
+
+
 def test_detector_folds_into_the_stock_detector():
     """Backbone with NBN and a rectified box classifier: the folded state dict fits mmdet's own detector strictly."""
     pytest.importorskip('mmdet', reason='mmdet is not installed')

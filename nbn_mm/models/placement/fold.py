@@ -129,5 +129,5 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _has_stock_form(module: nn.Module) -> bool:
-    """A long-tail head around a plain linear layer has the keys and the outputs of the host's linear head."""
-    return type(module).__name__ == 'LongTailClsHead' and type(module.fc) is nn.Linear
+    """A long-tail head around a linear layer with bias has the keys and the outputs of the host's linear head."""
+    return type(module).__name__ == 'LongTailClsHead' and type(module.fc) is nn.Linear and module.fc.bias is not None

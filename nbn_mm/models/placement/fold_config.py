@@ -12,8 +12,9 @@ def fold_model_config(cfg: Any) -> Any:
 
     Returns:
         dict | list | Any: ``NBNBackbone`` becomes its base, ``norm_cfg`` of NBN or AllReduceBN becomes BN, a rectified
-        linear predictor becomes linear, and a long-tail head around it the host's ``LinearClsHead`` with cross entropy
-        (its loss plays no part at test). A rectified predictor over anything else stays, as it does in the network.
+        linear predictor becomes linear with a bias, and a long-tail head around it the host's ``LinearClsHead`` with
+        cross entropy (its loss plays no part at test). A rectified predictor over anything else stays, as it does in
+        the network, and so does a head whose predictor has no bias, which the host's head can't be told.
     """
     if isinstance(cfg, (list, tuple)):
         return type(cfg)(fold_model_config(item) for item in cfg)
@@ -30,9 +31,14 @@ def fold_model_config(cfg: Any) -> Any:
     elif kind == 'RectifiedPredictor' and plain.get('base', 'Linear') == 'Linear':
         plain.pop('base', None)
         plain.pop('rectification', None)
+        plain.pop('bias', None)  # the mean of the logits becomes a bias, whether there was one or not
         plain['type'] = 'Linear'
-    elif kind == 'LongTailClsHead' and plain.get('predictor', dict(type='Linear')).get('type') == 'Linear':
+    elif kind == 'LongTailClsHead' and _is_linear_with_bias(plain.get('predictor') or dict(type='Linear')):
         plain.pop('predictor', None)
         plain['type'] = 'LinearClsHead'
         plain['loss'] = dict(type='CrossEntropyLoss')
     return plain
+
+
+def _is_linear_with_bias(predictor: dict[str, Any]) -> bool:
+    return predictor.get('type') == 'Linear' and predictor.get('bias', True)

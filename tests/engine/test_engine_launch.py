@@ -278,6 +278,16 @@ def test_gloo_group(monkeypatch, on_cpu, wrapper, expected):
         torch.distributed.destroy_process_group()
 
 
+def test_gloo_group_without_a_timeout(monkeypatch, on_cpu):
+    """Older torches raise an error for timeout=None, so that none is passed on."""
+    for name, value in dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0').items():
+        monkeypatch.setenv(name, value)
+    passed = []
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda *args, **kwargs: passed.append((args, kwargs)))
+    assert open_gloo_group(Config(dict()), 'pytorch')
+    assert passed == [(('gloo', ), {})]
+
+
 def test_out_file(write, checkpoint):
     with pytest.raises(LaunchError, match='--out-item metrics needs --out'):
         run_test(write(), checkpoint, out_item='metrics')

@@ -97,7 +97,9 @@ def open_gloo_group(cfg: Config, launcher: str) -> bool:
         os.environ['MASTER_ADDR'] = _first_host(launcher)
     if not torch_dist.is_initialized():
         timeout = dist_cfg.get('timeout')
-        torch_dist.init_process_group('gloo', timeout=timeout and datetime.timedelta(seconds=timeout))
+        # older torches take no None for the timeout
+        limit = dict(timeout=datetime.timedelta(seconds=timeout)) if timeout else {}
+        torch_dist.init_process_group('gloo', **limit)
     wrapper = cfg.get('model_wrapper_cfg')
     if wrapper is None:  # the arguments of mmengine's own choice, Runner.wrap_model
         wrapper = ConfigDict(type='MMDistributedDataParallel', broadcast_buffers=False,

@@ -36,8 +36,7 @@ def collect_norm_weights(checkpoints: Sequence[tuple[str, str | PathLike]],
     Raises:
         FileNotFoundError: If a checkpoint doesn't exist.
         ValueError: If a file is no checkpoint, a name stands twice, the expression is invalid, no layer matches, or an
-        NBN
-            checkpoint holds no config or doesn't fit it.
+            NBN checkpoint holds no config or doesn't fit it.
     """
     names = [name for name, _ in checkpoints]
     if len(set(names)) != len(names):
@@ -94,8 +93,7 @@ def _of_model(checkpoint: Mapping, path: Path, match: Callable[[str], Any], only
     text = checkpoint['meta'].get('cfg')
     if not text:
         raise ValueError(f'{str(path)!r} holds NBN magnitudes but no config (`meta.cfg`), so that the effective '
-                         'weights are '
-                         "not known. Take a checkpoint that mmengine's CheckpointHook saved.")
+                         "weights are not known. Take a checkpoint that mmengine's CheckpointHook saved.")
     cfg = Config.fromstring(text, file_format='.py')
     model_cfg = cfg.model.copy()
     if cfg.get('data_preprocessor') is not None:

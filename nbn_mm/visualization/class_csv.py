@@ -22,8 +22,7 @@ def read_accuracies(tables: Sequence[tuple[str, str | PathLike]], k: int = 1) ->
     Raises:
         FileNotFoundError: If a file doesn't exist.
         ValueError: If there is no table, a name stands twice, a file is no per-class table or lacks top-k, or the
-        tables
-            differ in classes or training images.
+            tables differ in classes or training images.
     """
     if not tables:
         raise ValueError('there is no per-class CSV to read.')

@@ -16,8 +16,7 @@ GREY = '#8A9099'
 
 
 def series_style(index: int) -> dict[str, str]:
-    """Colour, marker and line style of the n-th method; the three change at different paces and so don't repeat "
-    "soon."""
+    """Colour, marker and line style of the n-th method, which change at different paces and so don't repeat soon."""
     return dict(color=COLORS[index % len(COLORS)], marker=MARKERS[index % len(MARKERS)],
                 linestyle=LINES[index // len(COLORS) % len(LINES)])
 

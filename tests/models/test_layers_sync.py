@@ -170,6 +170,19 @@ def test_the_function_against_torch(dtype, tolerance, shape, affine):
         torch.testing.assert_close(a.double(), r, rtol=tolerance, atol=tolerance)
 
 
+def test_compiled_gradients():
+    """torch 2.11 traces the function to gradients of 0, so that it must stay outside of the graphs."""
+    def gradients(function):
+        x, w, b = (t.detach().clone().requires_grad_() for t in (X, torch.ones(4).to(X), torch.zeros(4).to(X)))
+        (function(x, None, None, w, b) * DY).sum().backward()
+        return x.grad, w.grad, b.grad
+
+    for compiled, eager in zip(gradients(torch.compile(sync_batch_norm, backend='eager')), gradients(sync_batch_norm),
+                               strict=True):
+        assert eager.abs().sum() > 0
+        torch.testing.assert_close(compiled, eager)
+
+
 def test_dimension_check():
     with pytest.raises(ValueError, match=r'AllReduceBN expects an input \(N, C, \*\), got shape \(4,\)'):
         AllReduceBN(4)(torch.ones(4))

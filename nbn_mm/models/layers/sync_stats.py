@@ -5,6 +5,7 @@ forward pass and one ``all_reduce`` of ``2C`` numbers in the backward pass, whic
 """
 
 import torch
+import torch._dynamo
 import torch.distributed as dist
 from torch import Tensor
 
@@ -85,9 +86,12 @@ class _SyncBatchNorm(torch.autograd.Function):
         return grad_x, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
 
 
+@torch._dynamo.disable  # traced by torch 2.11, its backward gives gradients of 0, without a word
 def sync_normalize(x: Tensor, weight: Tensor | None, bias: Tensor | None,
                    eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Normalise by the moments of all ranks, differentiably, and return those moments.
+
+    ``torch.compile`` runs it as it is, between two graphs.
 
     Args:
         x (Tensor): Shape ``(N, C, *)``.

@@ -1,10 +1,12 @@
-"""Reading checkpoint files, with one clear error for a file that is none."""
+"""What tools that work on checkpoint files need: the file read with one clear error, and the network of a config."""
 import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner.checkpoint import _load_checkpoint
 
 
@@ -33,3 +35,19 @@ def read_checkpoint(path: str | PathLike) -> dict[str, Any]:
     if not state:
         raise ValueError(f'{str(path)!r} is no checkpoint: it holds no tensor under state_dict.')
     return dict(meta=checkpoint.get('meta') or {}, state_dict=state)
+
+
+def build_model(cfg: Config) -> torch.nn.Module:
+    """Build the network of a config as the Runner does: in its default scope, with its data preprocessor.
+
+    Args:
+        cfg (Config): With ``model``, and perhaps ``data_preprocessor`` and ``default_scope``. It is not changed.
+
+    Returns:
+        nn.Module: The network, uninitialised.
+    """
+    model_cfg = cfg.model.copy()
+    if cfg.get('data_preprocessor') is not None:
+        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        return MODELS.build(model_cfg)

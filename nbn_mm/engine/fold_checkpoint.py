@@ -3,10 +3,9 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 
 from ..models.placement import FoldReport, fold, fold_model_config
-from .checkpoint_file import read_checkpoint
+from .checkpoint_file import build_model, read_checkpoint
 
 SHOWN, LONGEST = 3, 300  # reasons of a failed loading, and their characters
 
@@ -36,7 +35,7 @@ def fold_checkpoint(config: str, checkpoint: str, out: str) -> FoldReport:
         raise ValueError(f'out={out!r} is the checkpoint itself; give another name.')
     cfg = Config.fromfile(config)
     loaded = read_checkpoint(checkpoint)
-    model = _build(cfg)
+    model = build_model(cfg)
     try:
         model.load_state_dict(loaded['state_dict'])
     except RuntimeError as error:
@@ -56,11 +55,3 @@ def fold_checkpoint(config: str, checkpoint: str, out: str) -> FoldReport:
         plain['custom_imports'] = dict(imports=['nbn_mm'])
     Config(plain).dump(target.with_suffix('.py'))
     return report
-
-
-def _build(cfg: Config) -> torch.nn.Module:
-    model_cfg = cfg.model.copy()
-    if cfg.get('data_preprocessor') is not None:
-        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        return MODELS.build(model_cfg)

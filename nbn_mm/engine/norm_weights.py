@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 
 from ..models.layers import NBN
-from .checkpoint_file import read_checkpoint
+from .checkpoint_file import build_model, read_checkpoint
 
 MAGNITUDE = re.compile(r'(^|\.)(bias_)?magnitudes?(\.|$)')
 Weights = 'OrderedDict[str, np.ndarray]'
@@ -95,11 +94,7 @@ def _of_model(checkpoint: Mapping, path: Path, match: Callable[[str], Any], only
         raise ValueError(f'{str(path)!r} holds NBN magnitudes but no config (`meta.cfg`), so that the effective '
                          "weights are not known. Take a checkpoint that mmengine's CheckpointHook saved.")
     cfg = Config.fromstring(text, file_format='.py')
-    model_cfg = cfg.model.copy()
-    if cfg.get('data_preprocessor') is not None:
-        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = MODELS.build(model_cfg)
+    model = build_model(cfg)
     try:
         model.load_state_dict(checkpoint['state_dict'])
     except RuntimeError as error:

@@ -99,6 +99,12 @@ def test_config_of_the_folded_network():
     assert plain['backbone'] == dict(type='ResNet', depth=18, norm_cfg=dict(type='BN', requires_grad=False))
     assert plain['head'] == dict(
         type='LinearClsHead', num_classes=7, in_channels=512, loss=dict(type='CrossEntropyLoss'))
+    scoped = dict(
+        backbone=dict(type='mmengine.NBNBackbone', base='mmpretrain.ResNet', depth=18),
+        head=dict(type='mmpretrain.LongTailClsHead', predictor=dict(type='mmengine.RectifiedPredictor'), num_classes=7))
+    assert fold_model_config(scoped) == dict(
+        backbone=dict(type='mmpretrain.ResNet', depth=18),
+        head=dict(type='mmpretrain.LinearClsHead', num_classes=7, loss=dict(type='CrossEntropyLoss')))
     normed = dict(type='RectifiedPredictor', base='NormedLinear', rectification=dict(unrectified=2))
     assert fold_model_config(normed) == normed
     assert cfg['backbone']['type'] == 'NBNBackbone', 'the input must stay as it was'

@@ -92,7 +92,7 @@ def configure_train(cfg: Config, options: dict[str, Any]) -> str | None:
     _set_dataloaders(cfg, options, ('train_dataloader', 'val_dataloader', 'test_dataloader'), persistent_workers=True)
     line = _set_resume(cfg, options.get('resume'))
     if cfg.get('load_from') is not None:
-        check_checkpoint(cfg.load_from, 'The checkpoint of load_from')
+        check_checkpoint(cfg.load_from, f'The checkpoint of {"--resume" if cfg.get("resume") else "load_from"}')
     return line
 
 

@@ -21,24 +21,32 @@ def fold_model_config(cfg: Any) -> Any:
     if not isinstance(cfg, dict):
         return cfg
     plain: dict[str, Any] = {key: fold_model_config(value) for key, value in cfg.items()}
-    kind = plain.get('type')
+    scope, kind = _split(plain.get('type'))
     if kind == 'NBNBackbone':
         plain.pop('nbn', None)
         plain['type'] = plain.pop('base')
     elif kind in ('NBN', 'AllReduceBN'):
         plain = {key: value for key, value in plain.items() if key not in NBNOptions.names()}
         plain['type'] = 'BN'
-    elif kind == 'RectifiedPredictor' and plain.get('base', 'Linear') == 'Linear':
+    elif kind == 'RectifiedPredictor' and _split(plain.get('base', 'Linear'))[1] == 'Linear':
         plain.pop('base', None)
         plain.pop('rectification', None)
         plain.pop('bias', None)  # the mean of the logits becomes a bias, whether there was one or not
         plain['type'] = 'Linear'
     elif kind == 'LongTailClsHead' and _is_linear_with_bias(plain.get('predictor') or dict(type='Linear')):
         plain.pop('predictor', None)
-        plain['type'] = 'LinearClsHead'
+        plain['type'] = f'{scope}LinearClsHead'
         plain['loss'] = dict(type='CrossEntropyLoss')
     return plain
 
 
+def _split(kind: Any) -> tuple[str, Any]:
+    """The scope with its dot, or '', and the name of a registered type."""
+    if not isinstance(kind, str):
+        return '', getattr(kind, '__name__', kind)
+    scope, dot, name = kind.rpartition('.')
+    return scope + dot, name
+
+
 def _is_linear_with_bias(predictor: dict[str, Any]) -> bool:
-    return predictor.get('type') == 'Linear' and predictor.get('bias', True)
+    return _split(predictor.get('type'))[1] == 'Linear' and predictor.get('bias', True)

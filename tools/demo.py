@@ -1,9 +1,12 @@
 """Train four classifiers on Digits-LT (CE and Balanced Softmax, BN and NBN + LR), print a table, draw two plots."""
 import argparse
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,16 +36,16 @@ def new_records(work_dir: Path, seen: int) -> list:
     return [json.loads(line) for line in lines[seen:]]
 
 
-def train(name: str, config: str, work_dir: Path, args: argparse.Namespace, progress: Progress) -> None:
-    """Run tools/train.py on one config, its log beside it and its progress as a bar."""
-    task = progress.add_task(name, total=args.epochs)
+def train(name: str, work_dir: Path, epochs: int, threads: int, progress: Progress, stop: threading.Event) -> None:
+    """Run tools/train.py on the config that the work dir is named after, with its log beside it and a bar."""
+    task = progress.add_task(name, total=epochs)
     work_dir.mkdir(parents=True)
-    command = [sys.executable, 'tools/train.py', f'configs/demo/{config}.py', '--work-dir', str(work_dir),
-               '--cfg-options', f'train_cfg.max_epochs={args.epochs}', f'param_scheduler.0.T_max={args.epochs}',
+    command = [sys.executable, 'tools/train.py', f'configs/demo/{work_dir.name}.py', '--work-dir', str(work_dir),
+               '--cfg-options', f'train_cfg.max_epochs={epochs}', f'param_scheduler.0.T_max={epochs}',
                f'val_evaluator.0.per_class_csv={work_dir / "classes.csv"}']
-    seen = 0
+    seen, env = 0, {**os.environ, 'OMP_NUM_THREADS': str(threads)}
     with open(work_dir / 'log.txt', 'w') as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
             while True:
                 running = process.poll() is None
@@ -51,19 +54,34 @@ def train(name: str, config: str, work_dir: Path, args: argparse.Namespace, prog
                     if 'epoch' in record:
                         progress.update(task, completed=record['epoch'])
                     elif 'shot/all_top1' in record:
-                        progress.console.print(f"  {name}, epoch {record['step']} of {args.epochs}: "
+                        progress.console.print(f"  {name}, epoch {record['step']} of {epochs}: "
                                                f"{record['shot/all_top1']:.1f} % of the test digits right")
-                if not running:
+                if not running or stop.is_set():
                     break
                 time.sleep(0.3)
         finally:
             process.kill()
             process.wait()
-    if process.returncode:
+    if process.returncode and not stop.is_set():
         tail = '\n'.join((work_dir / 'log.txt').read_text().splitlines()[-15:])
         raise SystemExit(f'{tail}\n\n{name}: training ended with exit status {process.returncode}; the whole log is '
                          f'{work_dir / "log.txt"}')
-    progress.update(task, completed=args.epochs)
+    progress.update(task, completed=epochs)
+
+
+def train_all(runs: list, epochs: int, progress: Progress) -> None:
+    """Train several networks side by side, one a core; the first that fails ends the others."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    threads, stop = max(1, cores // len(runs)), threading.Event()
+    with ThreadPoolExecutor(min(cores, len(runs))) as pool:
+        futures = [pool.submit(train, name, work_dir, epochs, threads, progress, stop) for name, work_dir in runs]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def main() -> None:
@@ -83,8 +101,7 @@ def main() -> None:
                TimeElapsedColumn())
     runs = [(name, out / config) for name, config in METHODS.items()]
     with Progress(*columns, console=console) as progress:
-        for name, work_dir in runs:
-            train(name, work_dir.name, work_dir, args, progress)
+        train_all(runs, args.epochs, progress)
 
     MMLogger.get_instance('demo', log_level='WARNING')  # building networks for the figures is no news here
     rows = summarize_runs(runs)

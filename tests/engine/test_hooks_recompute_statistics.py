@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.model import BaseDataPreprocessor, BaseModel, MMDistributedDataParallel
+from process_server import run_ranks
 from torch import nn
 
 from nbn_mm.datasets import ClassCounts
@@ -141,8 +141,7 @@ def gloo_worker(rank, folder):
 
 
 def test_two_ranks_equal_one_process(tmp_path):
-    method = 'spawn' if torch.cuda.is_available() else 'fork'
-    mp.start_processes(gloo_worker, (str(tmp_path), ), nprocs=2, start_method=method)
+    run_ranks(gloo_worker, str(tmp_path))
     model, data = model_and_batches()
     recompute_statistics(model, batches(data), batch_norm=True)
     for rank in range(2):

@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import os
 
 import pytest
@@ -10,6 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import METRICS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, LabelData
+from process_server import run_ranks
 from references import shot_metrics as reference
 
 from nbn_mm.datasets.class_counts import ClassCounts
@@ -105,13 +105,7 @@ def _rank(rank, folder, num):
 
 @pytest.mark.parametrize('num', [40, 41])
 def test_two_processes_equal_one(tmp_path, num):
-    context = multiprocessing.get_context('fork')
-    processes = [context.Process(target=_rank, args=(rank, str(tmp_path), num)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
+    run_ranks(_rank, str(tmp_path), num)
     for rank in range(2):
         assert json.loads((tmp_path / f'rank{rank}.json').read_text()) == pytest.approx(expected(*case(num)))
     assert sum(row['test_images'] for row in read_class_csv(tmp_path / f'{num}.csv')) == num

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.registry import MODELS
+from process_server import run_ranks
 from torch import nn
 
 from nbn_mm.models.layers import LogitRectification
@@ -157,9 +157,7 @@ def sync_worker(rank, folder):
 
 
 def test_two_processes_equal_one(tmp_path):
-    # A fork need not import the hosts again; with CUDA in the parent it can't be used.
-    method = 'spawn' if torch.cuda.is_available() else 'fork'
-    mp.start_processes(sync_worker, (str(tmp_path), ), nprocs=2, start_method=method)
+    run_ranks(sync_worker, str(tmp_path))
     for name, kwargs in (('plain', {}), ('cumulative', dict(momentum=None)), ('kept', dict(unrectified=1))):
         expected, state = steps(LogitRectification(4, sync=True, **kwargs).double())
         (first, state0), (second, state1) = (torch.load(tmp_path / f'{name}{rank}.pth') for rank in range(2))

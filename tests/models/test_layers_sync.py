@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from process_server import run_ranks
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -93,7 +93,7 @@ def ranks(tmp_path_factory):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    mp.spawn(rank_main, (port, str(folder)), nprocs=2)
+    run_ranks(rank_main, port, str(folder))
     return [torch.load(folder / f'{rank}.pth', weights_only=False) for rank in (0, 1)]
 
 

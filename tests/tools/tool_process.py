@@ -3,27 +3,14 @@
 Starting Python and importing both hosts takes longer than the tiny runs of these tests, so that the process is forked
 from a server that has imported them; the tool itself runs as ``__main__`` from its file.
 """
-import multiprocessing
-import multiprocessing.forkserver
 import os
 import runpy
 import sys
 from pathlib import Path
 
+from process_server import context, start_server
+
 ROOT = Path(__file__).resolve().parents[2]
-_context = multiprocessing.get_context('forkserver')
-_context.set_forkserver_preload(['mmengine.runner', 'mmpretrain.models', 'mmdet.models', 'nbn_mm'])
-
-
-def _start_server():
-    """Start the server without GPUs, so that the runs are the same on every machine."""
-    kept = os.environ.get('CUDA_VISIBLE_DEVICES')
-    os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
-    multiprocessing.forkserver.ensure_running()
-    if kept is None:
-        del os.environ['CUDA_VISIBLE_DEVICES']
-    else:
-        os.environ['CUDA_VISIBLE_DEVICES'] = kept
 
 
 def _run(script, args, env, cwd, log, path):
@@ -51,11 +38,11 @@ class Tool:
 
     def __init__(self, script, args, cwd, env=None, path=()):
         if Tool.count == 0:
-            _start_server()
+            start_server()
         Tool.count += 1
         self.log = Path(cwd) / f'output_{Tool.count}.txt'
         self.log.touch()
-        self.process = _context.Process(
+        self.process = context.Process(
             target=_run, args=(str(ROOT / 'tools' / script), [str(a) for a in args], env or {}, str(cwd), str(self.log),
                                path))
         self.process.start()

@@ -97,7 +97,7 @@ def main() -> None:
     out = Path(args.out).resolve() / time.strftime('%Y%m%d_%H%M%S')
     console = Console(soft_wrap=True)
     console.print(f'Training {len(METHODS)} classifiers for {args.epochs} epochs each on Digits-LT; logs go to {out}')
-    columns = (TextColumn('{task.description:<26}'), BarColumn(), MofNCompleteColumn(), TextColumn('epochs'),
+    columns = (TextColumn('{task.description:<26}'), BarColumn(20), MofNCompleteColumn(), TextColumn('epochs'),
                TimeElapsedColumn())
     runs = [(name, out / config) for name, config in METHODS.items()]
     with Progress(*columns, console=console) as progress:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'nbn_mm'
 MODULES = sorted(PACKAGE.rglob('*.py'))
 HOSTS = {'mmpretrain', 'mmdet'}
-MMPRETRAIN_DATASETS = {'cifar_lt.py', 'digits_lt.py'}
+DATASETS_OF = {'cifar_lt.py': 'mmpretrain', 'digits_lt.py': 'mmpretrain', 'lvis_dataset.py': 'mmdet'}
 # room -> packages that it must not import; the longest matching room counts
 FORBIDDEN = {
     '': HOSTS,
@@ -37,7 +37,7 @@ SUFFIXES = {'DATA_SAMPLERS': 'Sampler', 'HOOKS': 'Hook', 'METRICS': 'Metric',
 FOLDERS = {'_base_', 'cifar', 'imagenet_lt', 'inat18', 'places_lt', 'tiny_imagenet_lt', 'lvis', 'demo'}
 LEAF = re.compile(r'^(cascade_|faster_rcnn_|mask_rcnn_)?[a-z0-9]+(_32x4d|_64x4d)?'
                   r'(_mask_rcnn_[a-z0-9]+)?_(bn|nbn|cbn|wn)(_lr)?_[a-z0-9]+(_[a-z0-9]+)*?(_stage2)?'
-                  r'_(cifar10_lt|cifar100_lt|imagenet_lt|inat18|places_lt|tiny_imagenet_lt|digits_lt|[12]x)(_ir\d+)?$')
+                  r'_(cifar10_lt|cifar100_lt|imagenet_lt|inat18|places_lt|tiny_imagenet_lt|digits_lt|shapes_lvis|[12]x)(_ir\d+)?$')
 
 
 def _imports(path):
@@ -63,8 +63,8 @@ def _room_rule(table, path):
 def test_import_rules(path):
     names = set(_imports(path))
     forbidden = set(_room_rule(FORBIDDEN, path))
-    if path.parent == PACKAGE / 'datasets' and path.name in MMPRETRAIN_DATASETS:
-        forbidden -= {'mmpretrain'}
+    if path.parent == PACKAGE / 'datasets':
+        forbidden -= {DATASETS_OF.get(path.name)}
     assert not {n for n in names if n.split('.')[0] in forbidden}
     rooms = {n.replace('.', '/')[len('nbn_mm/'):] for n in names if n.startswith('nbn_mm.')}
     for room in _room_rule(FORBIDDEN_ROOMS, path):
@@ -100,8 +100,10 @@ def test_registered_names(registry_name):
         assert suffix is None or name.endswith(suffix), f'{name} should end in {suffix}'
         if '.losses.' in part.__module__:
             assert name.endswith('Loss')
-        if '.heads.' in part.__module__ or '.roi_heads.' in part.__module__:
+        if '.heads.' in part.__module__:
             assert name.endswith(('Head', 'Classifier'))
+        if '.roi_heads.' in part.__module__:
+            assert name.endswith(('Head', 'Loss'))
         for other in [root, *root.children.values()]:
             assert other is registry or name not in other.module_dict, f'{name} stands in {other.scope} as well'
         assert part.__doc__ and part.__doc__.strip(), f'{name} has no docstring'

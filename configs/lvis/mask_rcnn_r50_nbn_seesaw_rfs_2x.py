@@ -1,0 +1,5 @@
+_base_ = './mask_rcnn_r50_nbn_seesaw_2x.py'
+# Repeat-factor sampling: images of classes in less than 0.001 of the images are repeated.
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True, type='ClassBalancedDataset', oversample_thr=1e-3, dataset={{_base_.train_dataloader.dataset}}))

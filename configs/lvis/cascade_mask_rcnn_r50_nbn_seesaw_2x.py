@@ -1,2 +1,6 @@
+"""Cascade Mask R-CNN R50, Seesaw + NBN, 2x.
+
+    bash tools/dist_train.sh configs/lvis/cascade_mask_rcnn_r50_nbn_seesaw_2x.py 8
+"""
 _base_ = './cascade_mask_rcnn_r101_nbn_seesaw_2x.py'
 model = dict(backbone=dict(depth=50, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')))

@@ -1,4 +1,7 @@
-# Boxes only: the same recipe without the mask head.
+"""Faster R-CNN (boxes only) R50, Seesaw, 2x.
+
+    bash tools/dist_train.sh configs/lvis/faster_rcnn_r50_bn_seesaw_2x.py 8
+"""
 _base_ = './mask_rcnn_r50_bn_seesaw_2x.py'
 model = dict(
     type='FasterRCNN',

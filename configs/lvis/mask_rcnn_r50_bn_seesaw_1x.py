@@ -1,3 +1,7 @@
+"""Mask R-CNN R50, Seesaw, 1x.
+
+    bash tools/dist_train.sh configs/lvis/mask_rcnn_r50_bn_seesaw_1x.py 8
+"""
 _base_ = './mask_rcnn_r50_bn_seesaw_2x.py'
 train_cfg = dict(max_epochs=12, val_interval=12)
 param_scheduler = [

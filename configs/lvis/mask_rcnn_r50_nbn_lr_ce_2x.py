@@ -1,2 +1,6 @@
+"""Mask R-CNN R50, cross-entropy + NBN + LR, 2x.
+
+    bash tools/dist_train.sh configs/lvis/mask_rcnn_r50_nbn_lr_ce_2x.py 8
+"""
 _base_ = './mask_rcnn_r50_nbn_ce_2x.py'
 model = dict(roi_head=dict(bbox_head=dict(cls_predictor_cfg=dict(type='RectifiedPredictor', base='NormedLinear'))))

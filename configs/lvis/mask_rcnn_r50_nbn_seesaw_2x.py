@@ -1,8 +1,7 @@
-"""Seesaw and NBN in the last stage of the backbone ("+NBN").
+"""Mask R-CNN R50, Seesaw + NBN, 2x.
 
-    tools/dist_train.sh configs/lvis/mask_rcnn_r50_nbn_seesaw_2x.py 8
-    tools/dist_test.sh configs/lvis/mask_rcnn_r50_nbn_seesaw_2x.py \\
-        work_dirs/mask_rcnn_r50_nbn_seesaw_2x/epoch_24.pth 8
+    bash tools/dist_train.sh configs/lvis/mask_rcnn_r50_nbn_seesaw_2x.py 8
+    bash tools/dist_test.sh configs/lvis/mask_rcnn_r50_nbn_seesaw_2x.py WORK_DIR/epoch_24.pth 8
 """
 _base_ = './mask_rcnn_r50_bn_seesaw_2x.py'
 model = dict(

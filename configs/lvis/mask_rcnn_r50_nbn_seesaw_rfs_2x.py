@@ -1,3 +1,7 @@
+"""Mask R-CNN R50, Seesaw + NBN, repeat-factor sampling, 2x.
+
+    bash tools/dist_train.sh configs/lvis/mask_rcnn_r50_nbn_seesaw_rfs_2x.py 8
+"""
 _base_ = './mask_rcnn_r50_nbn_seesaw_2x.py'
 # Repeat-factor sampling: images of classes in less than 0.001 of the images are repeated.
 train_dataloader = dict(

@@ -1,3 +1,7 @@
+"""Mask R-CNN X101-64x4d, Seesaw, 2x.
+
+    bash tools/dist_train.sh configs/lvis/mask_rcnn_x101_bn_seesaw_2x.py 8
+"""
 _base_ = './mask_rcnn_r50_bn_seesaw_2x.py'
 model = dict(
     backbone=dict(

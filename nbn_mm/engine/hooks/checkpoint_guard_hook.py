@@ -98,25 +98,44 @@ class CheckpointGuardHook(Hook):
         """Compare the checkpoint with the model; called before the Runner loads it."""
         where = (f'checkpoint {getattr(runner, "_load_from", None)!r}, config '
                  f'{getattr(runner.cfg, "filename", None)!r}')
-        stored = checkpoint.get('state_dict', checkpoint)
-        state = {re.sub(r'^module\.', '', key): value for key, value in stored.items()}
-        model = _unwrap(runner.model)
-        own = magnitude_keys(list(model.state_dict()))
-        self._check_magnitudes(magnitude_keys(list(state)), own, where)
-
-        difference = self._filtered(_compare(model, state, getattr(stored, '_metadata', None) or {}))
         training = isinstance(runner._train_loop, BaseLoop) or not any(
             isinstance(loop, BaseLoop) for loop in (runner._val_loop, runner._test_loop))
-        if training and not runner._resume:
-            self._check_overlap(model, difference, where)
-            if any(difference):
-                print_log(f'The checkpoint does not fill the whole model ({where}):\n{difference}', 'current', 30)
+        if not training or runner._resume:
+            self.check_for_test(runner.model, checkpoint, where, bool(runner._resume))
             return
-        self._check_start(model, own, difference, bool(runner._resume), where)
+        model, own, difference = self._differences(runner.model, checkpoint, where)
+        self._check_overlap(model, difference, where)
+        if any(difference):
+            print_log(f'The checkpoint does not fill the whole model ({where}):\n{difference}', 'current', 30)
+
+    def check_for_test(self, model: nn.Module, checkpoint: dict[str, Any], where: str, resume: bool = False) -> None:
+        """Compare a checkpoint with a model that is about to be tested, or to continue its training.
+
+        Args:
+            model (nn.Module): The network; a wrapper is looked through.
+            checkpoint (dict): With ``state_dict``, or a bare state dict.
+            where (str): Checkpoint and config, for the message.
+            resume (bool): Whether training continues from it. Defaults to False.
+
+        Raises:
+            RuntimeError: If the checkpoint is not of this network.
+        """
+        model, own, difference = self._differences(model, checkpoint, where)
+        self._check_start(model, own, difference, resume, where)
         if any(difference):
             raise RuntimeError(f'The checkpoint is of another model ({where}):\n{difference}\nUse the config with '
                                'which it was trained. Keys that do not matter can be named in '
                                'default_hooks.checkpoint_guard.ignore (regular expressions).')
+
+    def _differences(self, model: nn.Module, checkpoint: dict[str, Any],
+                     where: str) -> tuple[nn.Module, list[str], _Difference]:
+        """The unwrapped model, its magnitude keys, and what does not fit; raises for a magnitude that has no place."""
+        stored = checkpoint.get('state_dict', checkpoint)
+        state = {re.sub(r'^module\.', '', key): value for key, value in stored.items()}
+        model = _unwrap(model)
+        own = magnitude_keys(list(model.state_dict()))
+        self._check_magnitudes(magnitude_keys(list(state)), own, where)
+        return model, own, self._filtered(_compare(model, state, getattr(stored, '_metadata', None) or {}))
 
     def _filtered(self, difference: _Difference) -> _Difference:
         return _Difference(*([key for key in keys if not any(p.search(key.split(' (')[0]) for p in self.ignore)]

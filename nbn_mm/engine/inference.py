@@ -1,0 +1,84 @@
+"""Predictions on a folder of pictures, by the inferencer of the config's host."""
+import importlib
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner.checkpoint import _load_checkpoint
+
+from .hooks.checkpoint_guard_hook import CheckpointGuardHook
+from .launch.checks import check_checkpoint, check_file
+from .launch.errors import LaunchError
+
+INFERENCERS = {'mmdet': ('mmdet.apis', 'DetInferencer'), 'mmpretrain': ('mmpretrain', 'ImageClassificationInferencer')}
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
+
+
+def find_pictures(source: str | os.PathLike) -> list[str]:
+    """The pictures of a folder in the order of their names, or the one picture.
+
+    Args:
+        source (str | PathLike): A folder or a picture.
+
+    Returns:
+        list[str]: Paths.
+
+    Raises:
+        LaunchError: If there is nothing at ``source``, or the folder holds no picture.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [str(path)]
+    if not path.is_dir():
+        raise LaunchError(f'The pictures {str(path)!r} do not exist: give a picture, or a folder of pictures.')
+    found = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise LaunchError(f'The folder {str(path)!r} holds no picture ({", ".join(SUFFIXES)}).')
+    return found
+
+
+def infer(config: str, checkpoint: str, pictures: str, out_dir: str, score_thr: float = 0.3, device: str | None = None,
+          save_predictions: bool = False, cfg_options: dict | None = None) -> list[dict]:
+    """Predict pictures and draw the predictions.
+
+    Args:
+        config (str): Path of the config.
+        checkpoint (str): Path of the checkpoint, whose class names are drawn.
+        pictures (str): A picture, or a folder of pictures.
+        out_dir (str): Where drawn pictures go; a detector's into ``vis/``, its predictions into ``preds/``.
+        score_thr (float): Detections with a lower score are not drawn. Defaults to 0.3.
+        device (str, optional): ``'cuda:0'``, ``'cpu'``, …; default: a GPU if there is one.
+        save_predictions (bool): Write a detector's predictions as one JSON file a picture. Defaults to False.
+        cfg_options (dict, optional): Settings of the config to change.
+
+    Returns:
+        list[dict]: One prediction a picture, as the host's inferencer gives it.
+
+    Raises:
+        LaunchError: If config, checkpoint or pictures are missing, the host is neither mmdet nor mmpretrain, or the
+            checkpoint is not of this config's network.
+    """
+    check_file(config, 'The config file')
+    check_checkpoint(checkpoint, 'The checkpoint')
+    inputs = find_pictures(pictures)
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(cfg_options or {})
+    host = cfg.get('default_scope')
+    if host not in INFERENCERS:
+        raise LaunchError(f"default_scope={host!r} of {config} must be one of {tuple(INFERENCERS)}: the pictures go "
+                          'through its inferencer.')
+    module, name = INFERENCERS[host]
+    inferencer_type = getattr(importlib.import_module(module), name)
+    if host == 'mmpretrain':
+        inferencer = inferencer_type(cfg, pretrained=checkpoint, device=device)
+    else:
+        inferencer = inferencer_type(cfg, weights=checkpoint, device=device, show_progress=False)
+    try:
+        CheckpointGuardHook().check_for_test(inferencer.model, _load_checkpoint(checkpoint, map_location='cpu'),
+                                             f'checkpoint {checkpoint!r}, config {config!r}')
+    except RuntimeError as error:
+        raise LaunchError(str(error)) from None
+    if host == 'mmpretrain':
+        return inferencer(inputs, show_dir=out_dir)
+    return inferencer(inputs, out_dir=out_dir, pred_score_thr=score_thr,
+                      no_save_pred=not save_predictions)['predictions']

@@ -1,6 +1,7 @@
 """Class counts, shot groups, long-tailed data sets, samplers and transforms.
 
-The data sets on mmpretrain's classes (``cifar_lt``, ``digits_lt``) are imported with their host: ``utils/hosts.py``.
+The data sets on classes of a host (``cifar_lt``, ``digits_lt``, ``lvis_dataset``) are imported with it, by
+``utils/hosts.py``.
 """
 from . import samplers, transforms
 from .class_counts import ClassCounts, check_labels, count_classes, parse_class_counts

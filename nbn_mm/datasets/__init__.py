@@ -7,10 +7,11 @@ from . import samplers, transforms
 from .class_counts import ClassCounts, check_labels, count_classes, parse_class_counts
 from .dataset_labels import cat_ids, image_labels, leaves_of
 from .long_tail import long_tail_counts, long_tail_indices, select_subset, subset_hash
+from .shapes_lvis import make_shapes_lvis
 from .shot_groups import FEW, MANY, check_thresholds, shot_groups
 
 __all__ = [
     'FEW', 'MANY', 'ClassCounts', 'cat_ids', 'check_labels', 'check_thresholds', 'count_classes', 'image_labels',
-    'leaves_of', 'long_tail_counts', 'long_tail_indices', 'parse_class_counts', 'samplers', 'select_subset',
-    'shot_groups', 'subset_hash', 'transforms'
+    'leaves_of', 'long_tail_counts', 'long_tail_indices', 'make_shapes_lvis', 'parse_class_counts', 'samplers',
+    'select_subset', 'shot_groups', 'subset_hash', 'transforms'
 ]

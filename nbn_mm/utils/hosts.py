@@ -35,6 +35,7 @@ HOST_PARTS: tuple[HostPart, ...] = (
     HostPart('mmpretrain', 'nbn_mm.models.heads', dict(MODELS=('LongTailClsHead', ))),
     HostPart('mmpretrain', 'nbn_mm.datasets.cifar_lt', dict(DATASETS=('CIFAR10LT', 'CIFAR100LT'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.digits_lt', dict(DATASETS=('DigitsLT', ))),
+    HostPart('mmdet', 'nbn_mm.models.roi_heads', dict(MODELS=('EqualizationV2Loss', ))),
     HostPart('mmdet', 'nbn_mm.datasets.lvis_dataset', dict(DATASETS=('LVISFormatDataset', ))),
 )
 

@@ -1,4 +1,14 @@
 """Long-tail losses: in each file a function, then a registered class on it."""
 from .balanced_softmax_loss import BalancedSoftmaxLoss, balanced_softmax_loss, log_class_prior
+from .box_balanced_softmax_loss import BoxBalancedSoftmaxLoss, count_with_background
+from .equalization_loss import EqualizationLoss, equalization_loss
 
-__all__ = ['BalancedSoftmaxLoss', 'balanced_softmax_loss', 'log_class_prior']
+__all__ = [
+    'BalancedSoftmaxLoss',
+    'BoxBalancedSoftmaxLoss',
+    'EqualizationLoss',
+    'balanced_softmax_loss',
+    'count_with_background',
+    'equalization_loss',
+    'log_class_prior',
+]

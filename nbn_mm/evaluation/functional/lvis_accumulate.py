@@ -4,7 +4,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from .lvis_ground_truth import LVISGroundTruth
-from .lvis_protocol import MAX_DETS, check_iou_type, check_max_dets
+from .lvis_protocol import (
+    ALL_BITS,
+    ALL_THRESHOLDS,
+    AREAS,
+    FIRST_BITS,
+    MAX_DETS,
+    NUM_THRESHOLDS,
+    RECALL_THRESHOLDS,
+    area_bits,
+    check_iou_type,
+    check_max_dets,
+)
 from .lvis_records import LVISRecords
 
 
@@ -52,4 +63,76 @@ class LVISAccumulator:
 
     def accumulate(self) -> LVISResult:
         """Precision and recall over all images; those never given count as images without detections."""
-        raise NotImplementedError
+        gt = self.ground_truth
+        counting = np.uint64(ALL_BITS) & ~area_bits(gt.areas)
+        counting[gt.ignore] = 0
+        annotations = np.stack([np.bincount(gt.labels[_bits(counting, area * NUM_THRESHOLDS)], minlength=len(gt.cat_ids))
+                                for area in range(len(AREAS))], axis=1)
+        labels, true, false = self._by_category()
+        starts = np.searchsorted(labels, np.arange(len(gt.cat_ids) + 1))
+        precision = np.full((NUM_THRESHOLDS, len(RECALL_THRESHOLDS), len(gt.cat_ids), len(AREAS)), -1.0)
+        recall = np.full((NUM_THRESHOLDS, len(gt.cat_ids), len(AREAS)), -1.0)
+        for label in np.flatnonzero(annotations.any(axis=1)):
+            where = slice(starts[label], starts[label + 1])
+            curves = precision_recall(true[where], false[where], annotations[label])
+            counts = annotations[label] > 0
+            precision[:, :, label, counts], recall[:, label, counts] = (curve[..., counts] for curve in curves)
+        return LVISResult(precision, recall, self.max_dets)
+
+    def _by_category(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels, ``true`` and ``false`` of all records by category, then descending score, then image and rank in it."""
+        records = [self._records[index] for index in sorted(self._records)]
+        if not records:
+            return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
+        labels, scores, true, false = (np.concatenate([getattr(record, name) for record in records])
+                                       for name in ('labels', 'scores', 'true', 'false'))
+        order = np.argsort(-scores, kind='stable')
+        order = order[np.argsort(labels[order], kind='stable')]
+        return labels[order], true[order], false[order]
+
+
+def precision_recall(true: np.ndarray, false: np.ndarray, annotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The curves of one category.
+
+    Most detections meet no annotation: they are false at all thresholds of an area range, or at none. Such ones are
+    counted once per area range; precision is computed where a detection is something else, for only there it can rise.
+
+    Args:
+        true (np.ndarray): The records' ``true`` by descending score, uint64 of shape ``(N, )``.
+        false (np.ndarray): The records' ``false``, uint64 of shape ``(N, )``.
+        annotations (np.ndarray): Annotations that count in each area range, shape ``(4, )``; the curves of a range
+            without any mean nothing.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Precision of shape ``(10, 101, 4)`` and recall of shape ``(10, 4)``, float64.
+    """
+    plain_bits = false & np.uint64(FIRST_BITS)
+    met = np.flatnonzero((true != 0) | (false != plain_bits * np.uint64(ALL_THRESHOLDS)))
+    plain_bits[met] = 0
+    precision = np.zeros((NUM_THRESHOLDS, len(RECALL_THRESHOLDS), len(AREAS)))
+    recall = np.zeros((NUM_THRESHOLDS, len(AREAS)))
+    if not len(met):
+        return precision, recall
+    for area in np.flatnonzero(annotations):
+        bits = np.arange(NUM_THRESHOLDS)[:, None] + area * NUM_THRESHOLDS
+        plain = np.cumsum(_bits(plain_bits, bits[0]))[met]
+        true_sum = np.cumsum(_bits(true[met], bits), axis=1)
+        false_sum = np.cumsum(_bits(false[met], bits), axis=1) + plain
+        found = true_sum.astype(np.float64)
+        curve = found / (false_sum + found + np.spacing(1))
+        curve = np.maximum.accumulate(curve[:, ::-1], axis=1)[:, ::-1]
+        recall[:, area] = found[:, -1] / annotations[area]
+        # The number of true positives at which each recall is reached; a recall of 0 is reached by the first detection,
+        # whose precision to the right is that of the first true positive.
+        needed = np.searchsorted(np.arange(annotations[area] + 1) / annotations[area], RECALL_THRESHOLDS, side='left')
+        needed = np.maximum(needed, 1)
+        for threshold in range(NUM_THRESHOLDS):
+            at = np.searchsorted(true_sum[threshold], needed, side='left')
+            reached = at < len(met)
+            precision[threshold, reached, area] = curve[threshold, at[reached]]
+    return precision, recall
+
+
+def _bits(sets: np.ndarray, bits: int | np.ndarray) -> np.ndarray:
+    """Whether each set holds a bit."""
+    return ((sets >> np.asarray(bits, dtype=np.uint64)) & np.uint64(1)) != 0

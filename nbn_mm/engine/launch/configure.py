@@ -20,6 +20,7 @@ from .checks import (
     check_file,
     check_optim_wrapper,
 )
+from .detection_checks import check_box_heads
 from .errors import LaunchError
 from .options import check_options
 
@@ -81,6 +82,7 @@ def configure_train(cfg: Config, options: dict[str, Any]) -> str | None:
     if options.get('no_validate'):
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     check_class_counts(cfg, ('model', 'val_evaluator'))
+    check_box_heads(cfg, ('train_dataloader', 'val_dataloader'))
     amp = options.get('amp', False)
     check_optim_wrapper(cfg, amp)
     if amp:
@@ -157,6 +159,7 @@ def configure_test(cfg: Config, checkpoint: str, options: dict[str, Any]) -> Non
     if cfg.get('test_dataloader') is None or cfg.get('test_cfg') is None or cfg.get('test_evaluator') is None:
         raise LaunchError('Testing needs test_dataloader, test_cfg and test_evaluator in the config.')
     check_class_counts(cfg, ('test_evaluator', ))
+    check_box_heads(cfg, ('test_dataloader', ))
     cfg.load_from, cfg.resume = checkpoint, False
     if options.get('amp'):
         cfg.test_cfg.fp16 = True

@@ -14,8 +14,9 @@ from nbn_mm.models.layers import NBN
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAVES = sorted((ROOT / 'configs/lvis').glob('*.py'))
-NAME = re.compile(r'(?P<model>mask_rcnn|cascade_mask_rcnn|faster_rcnn)_(?P<backbone>r50|r101|x101)_(?P<norm>bn|nbn|nbn_lr)_'
-                  r'(?P<loss>ce|eql|eqlv2|bsl|seesaw)(?P<rfs>_rfs)?(?P<normed_mask>_normed_mask)?_(?P<schedule>[12]x)')
+NAME = re.compile(r'(?P<model>mask_rcnn|cascade_mask_rcnn|faster_rcnn)_(?P<backbone>r50|r101|x101)_'
+                  r'(?P<norm>bn|nbn|nbn_lr)_(?P<loss>ce|eql|eqlv2|bsl|seesaw)(?P<rfs>_rfs)?(?P<normed_mask>_normed_mask)?_'
+                  r'(?P<schedule>[12]x)')
 LOSSES = dict(ce='CrossEntropyLoss', eql='EqualizationLoss', eqlv2='EqualizationV2Loss', bsl='BoxBalancedSoftmaxLoss',
               seesaw='SeesawLoss')
 DETECTORS = dict(mask_rcnn='MaskRCNN', cascade_mask_rcnn='CascadeRCNN', faster_rcnn='FasterRCNN')

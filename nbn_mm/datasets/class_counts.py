@@ -23,6 +23,8 @@ class ClassCounts:
         classes (Sequence[str]): Class names, in label order, length C.
         images (Sequence[int]): Distinct training images that hold the class, length C.
         instances (Sequence[int], optional): Boxes of the class, length C; None for classification.
+        num_images (int, optional): Distinct training images that hold any class, in detection, where an image holds
+            several; None for classification, and for counts given by hand.
 
     Raises:
         TypeError: If a count is no integer.
@@ -31,6 +33,7 @@ class ClassCounts:
     classes: tuple[str, ...]
     images: tuple[int, ...]
     instances: tuple[int, ...] | None = None
+    num_images: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'classes', tuple(str(name) for name in self.classes))
@@ -40,6 +43,11 @@ class ClassCounts:
             values = getattr(self, name)
             if values is not None:
                 object.__setattr__(self, name, self._checked(name, values))
+        total = self.num_images
+        if total is not None and (isinstance(total, bool) or not isinstance(total, Integral)
+                                  or total < max(self.images)):
+            raise ValueError(f'class counts: num_images={total!r} must be an integer, and at least the '
+                             f'{max(self.images)} images of the largest class.')
 
     def _checked(self, name: str, values: Sequence) -> tuple[int, ...]:
         values = tuple(values)
@@ -66,8 +74,10 @@ class ClassCounts:
 
     @property
     def hash(self) -> str:
-        """str: First 16 hex digits of a sha256 over classes, images and instances."""
-        text = json.dumps([self.classes, self.images, self.instances], separators=(',', ':'), ensure_ascii=True)
+        """str: First 16 hex digits of a sha256 over classes, images, instances and, if known, num_images."""
+        content = [self.classes, self.images, self.instances]
+        content += [] if self.num_images is None else [self.num_images]
+        text = json.dumps(content, separators=(',', ':'), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -86,11 +96,12 @@ class ClassCounts:
         return weighted / (self.num_classes * total)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, str and None, which ``torch.load(weights_only=True)`` and JSON take."""
+        """Plain lists, int, str and None, which ``torch.load(weights_only=True)`` and JSON take."""
         return dict(
             classes=list(self.classes),
             images=list(self.images),
             instances=None if self.instances is None else list(self.instances),
+            num_images=self.num_images,
             hash=self.hash)
 
     @classmethod
@@ -98,7 +109,7 @@ class ClassCounts:
         """The inverse of :meth:`to_dict`.
 
         Args:
-            record (Mapping): ``classes``, ``images`` and, optionally, ``instances`` and ``hash``.
+            record (Mapping): ``classes``, ``images`` and, optionally, ``instances``, ``num_images`` and ``hash``.
 
         Raises:
             ValueError: If a key is missing, or ``hash`` is there and doesn't fit the counts.
@@ -109,7 +120,7 @@ class ClassCounts:
         instances = record.get('instances')
         if instances is not None and not _is_list(instances):
             raise ValueError(f'class counts record: `instances` must be a list or None, got {instances!r}.')
-        counts = cls(record['classes'], record['images'], instances)
+        counts = cls(record['classes'], record['images'], instances, record.get('num_images'))
         if record.get('hash') not in (None, counts.hash):
             raise ValueError(f"class counts record: its hash {record['hash']!r} doesn't fit its numbers, which hash to "
                              f'{counts.hash!r}. It was edited or damaged; remove `hash` if the edit is meant.')
@@ -219,17 +230,20 @@ def count_classes(dataset: Any) -> ClassCounts:
     images = np.zeros(len(classes), dtype=np.int64)
     instances = np.zeros(len(classes), dtype=np.int64)
     detection = bool(leaves)
-    total = 0
+    total = labelled = 0
     for leaf, indices in leaves:
         labels, owners, size, has_boxes = _labels(leaf, indices, len(classes))
         instances += np.bincount(labels, minlength=len(classes))
         images += np.bincount(np.unique(owners * len(classes) + labels) % len(classes), minlength=len(classes))
         detection &= has_boxes
         total += size
+        labelled += len(np.unique(owners))
     if total == 0:
         raise ValueError(f'{type(dataset).__name__} holds no images, so there are no class counts. Check its '
                          'data_root, ann_file, filter_cfg and indices in train_dataloader.')
-    return ClassCounts(classes, images.tolist(), instances.tolist() if detection else None)
+    if not detection:
+        return ClassCounts(classes, images.tolist())
+    return ClassCounts(classes, images.tolist(), instances.tolist(), labelled)
 
 
 def check_labels(dataset: Any, num_classes: int) -> None:

@@ -65,6 +65,7 @@ def test_multi_label_images_count_once_a_class():
 def test_detection():
     counts = count_classes(Boxes([[0, 0, 1], [], [0], [2, 2, 2]]))
     assert counts.images == (2, 1, 1) and counts.instances == (3, 1, 3)
+    assert counts.num_images == 3, 'the image without boxes holds no class'
 
 
 @pytest.mark.parametrize('wrap', [
@@ -141,12 +142,12 @@ def test_mmdet_sets(tmp_path):
         return CocoDataset(
             ann_file=str(tmp_path / 'ann.json'), metainfo=dict(classes=('a', 'b')), data_prefix=dict(img=''), **kwargs)
 
-    assert count_classes(build()) == ClassCounts(('a', 'b'), (2, 2), (3, 2))
+    assert count_classes(build()) == ClassCounts(('a', 'b'), (2, 2), (3, 2), 3)
     kept = build(filter_cfg=dict(filter_empty_gt=True, min_size=32))
-    assert len(kept) == 2 and count_classes(kept) == ClassCounts(('a', 'b'), (1, 2), (2, 2))
+    assert len(kept) == 2 and count_classes(kept) == ClassCounts(('a', 'b'), (1, 2), (2, 2), 2)
     assert count_classes(MultiImageMixDataset(kept, [])) == count_classes(kept)
     assert count_classes(ClassBalancedDataset(kept, 1.0)) == count_classes(kept)
-    assert count_classes(DetConcatDataset([build(), kept])) == ClassCounts(('a', 'b'), (3, 4), (5, 4))
+    assert count_classes(DetConcatDataset([build(), kept])) == ClassCounts(('a', 'b'), (3, 4), (5, 4), 5)
 
 
 def test_mixed_detection_and_classification_has_no_instances():
@@ -287,3 +288,15 @@ def test_bad_files(tmp_path):
     broken.write_text('[1, -2]')
     with pytest.raises(ValueError, match='broken.json.*must not be negative'):
         parse_class_counts(broken)
+
+
+def test_number_of_images_is_part_of_the_record():
+    counts = ClassCounts(('a', 'b'), (4, 2), (9, 2), 5)
+    assert ClassCounts.from_dict(counts.to_dict()) == counts
+    others = [ClassCounts(('a', 'b'), (4, 2), (9, 2), total) for total in (6, None)]
+    assert len({record.hash for record in [counts, *others]}) == 3
+    record = ClassCounts(('a', 'b'), (4, 2)).to_dict()
+    del record['num_images']  # of a checkpoint from before there was this number
+    assert ClassCounts.from_dict(record) == ClassCounts(('a', 'b'), (4, 2))
+    with pytest.raises(ValueError, match='num_images=3 must be an integer, and at least the 4 images'):
+        ClassCounts(('a', 'b'), (4, 2), (9, 2), 3)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent
 SHIPPED = {'configs': ('*.py', '*.md', '*.yml', '*.json'), 'tools': ('*.py', '*.sh')}
 DET = ['lvis>=0.5.3', 'pycocotools>=2.0.6']
 CLS = ['scikit-learn>=1.1']
-TESTS = ['pytest>=7', 'scikit-learn>=1.1', 'torchmetrics>=1.0']
+TESTS = ['pytest>=7', 'pytest-xdist>=3', 'scikit-learn>=1.1', 'torchmetrics>=1.0']
 
 
 class BuildWithConfigs(build_py):

@@ -7,4 +7,10 @@ set -euo pipefail
 prepare tests
 # The tests' tensors are tiny: threads would only wait for each other.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# Two files at a time; pytest's own -n 0 runs one after the other.
+if "$PY" -c 'import xdist' 2>/dev/null; then
+  set -- -n "${NBN_MM_TEST_WORKERS:-2}" --dist loadfile "$@"
+else
+  echo 'pytest-xdist is not installed: the tests run one after the other.'
+fi
 exec "$PY" -m pytest -ra "$@"

@@ -1,4 +1,4 @@
 """Class-group evaluation: pure functions and registered metrics."""
-from .metrics import CalibrationMetric, ShotGroupMetric
+from .metrics import CalibrationMetric, ShotGroupMetric, StreamingLVISMetric
 
-__all__ = ['CalibrationMetric', 'ShotGroupMetric']
+__all__ = ['CalibrationMetric', 'ShotGroupMetric', 'StreamingLVISMetric']

@@ -42,7 +42,7 @@ def needed_packages(versions, job):
     if job == 'demo':
         return [*required, hosts['mmpretrain']], []
     required += [package('pytest', '7', '100'), package('torchmetrics', '1.0', '2')]
-    return required, [hosts['mmpretrain'], *optional]
+    return required, [hosts['mmpretrain'], *optional, package('xdist', '3', '4', ('pytest-xdist',))]
 
 
 def installed(package):

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...datasets.frequency_groups import GROUPS
 from .class_table import write_class_csv
+from .lvis_ground_truth import LVISGroundTruth
 
 AP_COLUMNS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'APr', 'APc', 'APf')
 ROWS = dict(bbox='box', segm='mask')
@@ -17,19 +18,19 @@ CLASS_COLUMNS = ('class', 'frequency', 'train_images', 'train_instances', 'test_
 ABSENT = '–'
 
 
-def describe_groups(frequencies: Sequence[str], instances: Sequence[int]) -> str:
+def describe_groups(frequencies: Sequence[str], present: Sequence[bool]) -> str:
     """How many categories of each frequency group have ground truth.
 
     Args:
         frequencies (Sequence[str]): ``'r'``, ``'c'`` or ``'f'`` of each category, length K.
-        instances (Sequence[int]): Its annotations in the test set, length K.
+        present (Sequence[bool]): Whether it has ground truth, length K.
 
     Returns:
         str: For example ``'r 3 of 5, c 2 of 2, f 0 of 0'``.
     """
     total = Counter(frequencies)
-    present = Counter(group for group, number in zip(frequencies, instances, strict=True) if number)
-    return ', '.join(f'{group} {present[group]:,} of {total[group]:,}' for group in GROUPS)
+    found = Counter(group for group, has in zip(frequencies, present, strict=True) if has)
+    return ', '.join(f'{group} {found[group]:,} of {total[group]:,}' for group in GROUPS)
 
 
 def format_lvis_table(summaries: Mapping[str, Mapping[str, float]],
@@ -37,8 +38,8 @@ def format_lvis_table(summaries: Mapping[str, Mapping[str, float]],
     """The official results in percent.
 
     Args:
-        summaries (Mapping): ``'bbox'`` and ``'segm'`` to results by their official names, fractions; what is absent or -1
-            is shown as '–'.
+        summaries (Mapping): ``'bbox'`` and ``'segm'`` to results by their official names, fractions; what is absent or
+            -1 is shown as '–'.
         by_size (Mapping, optional): ``'bbox'`` and ``'segm'`` to (frequency group, size) to AP, for a second block.
 
     Returns:
@@ -54,9 +55,19 @@ def format_lvis_table(summaries: Mapping[str, Mapping[str, float]],
 def _block(columns: Sequence, rows: Mapping[str, Mapping], names: Sequence[str] | None = None) -> str:
     lines = [' ' * 4 + ''.join(f'{name:>7}' for name in names or columns)]
     for iou_type, values in rows.items():
-        cells = (values.get(column, -1.0) for column in columns)
-        lines.append(f'{ROWS[iou_type]:<4}' + ''.join(f'{ABSENT if v < 0 else format(100 * v, ".1f"):>7}' for v in cells))
+        numbers = [values.get(column, -1.0) for column in columns]
+        cells = [ABSENT if number < 0 else f'{100 * number:.1f}' for number in numbers]
+        lines.append(f'{ROWS[iou_type]:<4}' + ''.join(f'{cell:>7}' for cell in cells))
     return '\n'.join(lines)
+
+
+def class_occurrences(ground_truth: LVISGroundTruth) -> tuple[np.ndarray, np.ndarray]:
+    """Images that hold each category and its annotations, int64 of shape ``(K, )`` each."""
+    num_classes = len(ground_truth.cat_ids)
+    images = np.zeros(num_classes, dtype=np.int64)
+    for img_id in ground_truth.img_ids:
+        images[np.unique(ground_truth.labels[ground_truth.annotations_of(img_id)])] += 1
+    return images, np.bincount(ground_truth.labels, minlength=num_classes)
 
 
 def lvis_class_table(classes: Sequence[str], frequencies: Sequence[str], train_images: Sequence[int] | None,
@@ -117,7 +128,8 @@ def read_lvis_class_csv(path: str | PathLike) -> list[dict[str, Any]]:
     try:
         for row in rows:
             if row['frequency'] not in GROUPS:
-                raise ValueError(f"frequency {row['frequency']!r} of class {row['class']!r} is none of {', '.join(GROUPS)}")
+                raise ValueError(f"frequency {row['frequency']!r} of class {row['class']!r} is none of "
+                                 f"{', '.join(GROUPS)}")
             row.update({key: int(row[key]) if row[key] else None for key in CLASS_COLUMNS[2:]})
             row.update({key: float(row[key]) if row[key] else None for key in aps})
     except (TypeError, ValueError) as error:

@@ -2,5 +2,6 @@
 from .calibration_metric import CalibrationMetric
 from .class_group_metric import ClassGroupMetric
 from .shot_group_metric import ShotGroupMetric
+from .streaming_lvis_metric import StreamingLVISMetric
 
-__all__ = ['CalibrationMetric', 'ClassGroupMetric', 'ShotGroupMetric']
+__all__ = ['CalibrationMetric', 'ClassGroupMetric', 'ShotGroupMetric', 'StreamingLVISMetric']

@@ -1,4 +1,4 @@
-"""The official LVIS evaluation (lvis 0.5.3) on plain lists, with the one NumPy name that it misses; no line of it changed."""
+"""The official LVIS evaluation (lvis 0.5.3) on plain lists, with the one NumPy name that it misses."""
 import copy
 import logging
 

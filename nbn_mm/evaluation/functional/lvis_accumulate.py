@@ -5,14 +5,12 @@ import numpy as np
 
 from .lvis_ground_truth import LVISGroundTruth
 from .lvis_protocol import (
-    ALL_BITS,
     ALL_THRESHOLDS,
     AREAS,
     FIRST_BITS,
     MAX_DETS,
     NUM_THRESHOLDS,
     RECALL_THRESHOLDS,
-    area_bits,
     check_iou_type,
     check_max_dets,
 )
@@ -54,7 +52,9 @@ class LVISAccumulator:
         return len(self._records)
 
     def add(self, records: LVISRecords) -> None:
-        """Take the records of one image; of an image that comes again (padding of a distributed sampler) the first count.
+        """Take the records of one image.
+
+        An image that comes again, as the padding of a distributed sampler, changes nothing.
 
         Raises:
             ValueError: If the image is unknown.
@@ -64,10 +64,8 @@ class LVISAccumulator:
     def accumulate(self) -> LVISResult:
         """Precision and recall over all images; those never given count as images without detections."""
         gt = self.ground_truth
-        counting = np.uint64(ALL_BITS) & ~area_bits(gt.areas)
-        counting[gt.ignore] = 0
-        annotations = np.stack([np.bincount(gt.labels[_bits(counting, area * NUM_THRESHOLDS)], minlength=len(gt.cat_ids))
-                                for area in range(len(AREAS))], axis=1)
+        counting = [_bits(gt.counting, area * NUM_THRESHOLDS) for area in range(len(AREAS))]
+        annotations = np.stack([np.bincount(gt.labels[where], minlength=len(gt.cat_ids)) for where in counting], axis=1)
         labels, true, false = self._by_category()
         starts = np.searchsorted(labels, np.arange(len(gt.cat_ids) + 1))
         precision = np.full((NUM_THRESHOLDS, len(RECALL_THRESHOLDS), len(gt.cat_ids), len(AREAS)), -1.0)
@@ -80,7 +78,7 @@ class LVISAccumulator:
         return LVISResult(precision, recall, self.max_dets)
 
     def _by_category(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Labels, ``true`` and ``false`` of all records by category, then descending score, then image and rank in it."""
+        """Labels, ``true`` and ``false`` of all records by category, descending score, image and rank in the image."""
         records = [self._records[index] for index in sorted(self._records)]
         if not records:
             return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...datasets.frequency_groups import GROUPS
+from .lvis_protocol import ALL_BITS, area_bits
 from .lvis_segmentation import PackedSegmentation, PackedSegmentations, Rle, pack_segmentation
 
 
@@ -54,13 +55,14 @@ class LVISGroundTruth:
         areas (np.ndarray): Areas of the M annotations, float64 of shape ``(M, )``.
         boxes (np.ndarray): Boxes as x, y, w, h, float64 of shape ``(M, 4)``; nan where the file has none.
         labels (np.ndarray): Category indices, int32 of shape ``(M, )``.
-        ignore (np.ndarray): The annotations' ``ignore`` flag, bool of shape ``(M, )``.
+        counting (np.ndarray): The area ranges (and thresholds) in which an annotation counts, as sets of
+            :mod:`.lvis_protocol`: none if it has ``ignore``; uint64 of shape ``(M, )``.
         countable (np.ndarray): False for the annotation of id 0, whose match counts as none, bool of shape ``(M, )``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no JSON, lacks a part of the LVIS format, repeats an id, or an annotation names an unknown
-            image or category; if ``img_ids`` holds an unknown image.
+        ValueError: If the file is no JSON, lacks a part of the LVIS format, repeats an id, or an annotation names an
+            unknown image or category; if ``img_ids`` holds an unknown image.
     """
 
     def __init__(self, annotations: str | PathLike | Mapping[str, Any], img_ids: Iterable | None = None,
@@ -92,7 +94,8 @@ class LVISGroundTruth:
         self.frequencies = self._category_values(categories, 'frequency')
         for name, frequency in zip(self.cat_names, self.frequencies or (), strict=False):
             if frequency not in GROUPS:
-                raise ValueError(f"{self.source}: category {name!r} has frequency {frequency!r}; it must be 'r', 'c' or 'f'.")
+                raise ValueError(f"{self.source}: category {name!r} has frequency {frequency!r}; it must be 'r', "
+                                 "'c' or 'f'.")
         counts = [self._category_values(categories, key) for key in ('image_count', 'instance_count')]
         self.image_counts, self.instance_counts = (None if c is None else np.array(c, dtype=np.int64) for c in counts)
 
@@ -123,8 +126,8 @@ class LVISGroundTruth:
         labels, starts = array('i'), array('q', [0])
         for image in images:
             if key not in image:
-                raise ValueError(f'{self.source}: image {image["id"]!r} has no {key!r}, which the federated evaluation of '
-                                 'LVIS needs. A file in COCO format must be converted to LVIS format first.')
+                raise ValueError(f'{self.source}: image {image["id"]!r} has no {key!r}, which the federated evaluation '
+                                 'of LVIS needs. A file in COCO format must be converted to LVIS format first.')
             labels.extend(self._label_of[cat_id] for cat_id in image[key] if cat_id in self._label_of)
             starts.append(len(labels))
         return np.array(labels, dtype=np.int32), np.array(starts)
@@ -134,18 +137,19 @@ class LVISGroundTruth:
         self._unique([annotation.id for annotation in annotations], 'annotation')
         for annotation in annotations:
             if annotation.category_id not in self._label_of:
-                raise ValueError(f'{self.source}: annotation {annotation.id!r} has category id {annotation.category_id!r}, '
-                                 'which is not among the categories.')
+                raise ValueError(f'{self.source}: annotation {annotation.id!r} has category id '
+                                 f'{annotation.category_id!r}, which is not among the categories.')
             if annotation.image_id not in known_images:
-                raise ValueError(f'{self.source}: annotation {annotation.id!r} is of image {annotation.image_id!r}, which is '
-                                 'not among the images.')
+                raise ValueError(f'{self.source}: annotation {annotation.id!r} is of image '
+                                 f'{annotation.image_id!r}, which is not among the images.')
         chosen = [a for a in annotations if 0 < a.area < float('inf') and a.image_id in self._index_of]
         chosen.sort(key=lambda a: (self._index_of[a.image_id], self._label_of[a.category_id]))
         self.areas = np.array([a.area for a in chosen], dtype=np.float64)
         nothing = array('d', [float('nan')] * 4)
         self.boxes = np.array([nothing if a.bbox is None else a.bbox for a in chosen], dtype=np.float64).reshape(-1, 4)
         self.labels = np.array([self._label_of[a.category_id] for a in chosen], dtype=np.int32)
-        self.ignore = np.array([a.ignore for a in chosen], dtype=bool)
+        self.counting = np.uint64(ALL_BITS) & ~area_bits(self.areas)
+        self.counting[np.array([a.ignore for a in chosen], dtype=bool)] = 0
         self.countable = np.array([a.id != 0 for a in chosen], dtype=bool)
         self._segmentations = PackedSegmentations(a.segmentation for a in chosen) if self._with_masks else None
         self._starts = np.searchsorted([self._index_of[a.image_id] for a in chosen], np.arange(len(self.img_ids) + 1))
@@ -157,8 +161,8 @@ class LVISGroundTruth:
             ValueError: If the image is unknown.
         """
         if img_id not in self._index_of:
-            raise ValueError(f'image id {img_id!r} is not among the images that {self.source} has to evaluate. Check that '
-                             'ann_file of the evaluator is that of the test data set.')
+            raise ValueError(f'image id {img_id!r} is not among the images that {self.source} has to evaluate. Check '
+                             'that ann_file of the evaluator is that of the test data set.')
         return self._index_of[img_id]
 
     def image_size(self, img_id: Any) -> tuple[int, int]:
@@ -173,7 +177,7 @@ class LVISGroundTruth:
         return height, width
 
     def annotations_of(self, img_id: Any) -> slice:
-        """Where the image's annotations are in ``areas``, ``boxes``, ``labels``, ``ignore`` and ``countable``."""
+        """Where the image's annotations are in ``areas``, ``boxes``, ``labels``, ``counting`` and ``countable``."""
         index = self.index(img_id)
         return slice(int(self._starts[index]), int(self._starts[index + 1]))
 

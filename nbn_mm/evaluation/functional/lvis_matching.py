@@ -43,9 +43,6 @@ class LVISMatcher:
         self._num_classes = len(ground_truth.cat_ids)
         if iou_type == 'bbox' and np.isnan(ground_truth.boxes).any():
             raise ValueError(f"{ground_truth.source}: an annotation has no 'bbox', boxes cannot be evaluated.")
-        counting = np.uint64(ALL_BITS) & ~area_bits(ground_truth.areas)
-        counting[ground_truth.ignore] = 0
-        self._counting = counting
 
     def kept(self, img_id: Any, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The detections that count: the best ``max_dets`` of the image, of them those that pass the federated filter.
@@ -86,10 +83,10 @@ class LVISMatcher:
             ValueError: As :meth:`kept`, or if the boxes or masks are missing or of another number.
         """
         scores, labels = self._checked(img_id, scores, labels)
-        given = boxes if self.iou_type == 'bbox' else masks
+        name, given = ('boxes', boxes) if self.iou_type == 'bbox' else ('masks', masks)
         if given is None or len(given) != len(scores):
-            raise ValueError(f"iou_type='{self.iou_type}' needs {'boxes' if self.iou_type == 'bbox' else 'masks'} of the "
-                             f'{len(scores)} detections of image {img_id!r}, got {None if given is None else len(given)}.')
+            raise ValueError(f'image {img_id!r} has {len(scores)} scores and {"no" if given is None else len(given)} '
+                             f'{name}; iou_type={self.iou_type!r} needs as many.')
         indices = self.kept(img_id, scores, labels)
         if self.iou_type == 'bbox':
             shapes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)[indices]
@@ -114,12 +111,13 @@ class LVISMatcher:
         if scores.dtype != np.float32:
             scores = scores.astype(np.float32 if scores.dtype == np.float16 else np.float64)
         if np.isnan(scores).any():
-            raise ValueError(f'image {img_id!r}: the score of detection {int(np.argmax(np.isnan(scores)))} is NaN. Did the '
-                             'model diverge?')
+            raise ValueError(f'image {img_id!r}: the score of detection {int(np.argmax(np.isnan(scores)))} is NaN. Did '
+                             'the model diverge?')
         if len(labels) and not 0 <= labels.min() <= labels.max() < self._num_classes:
             wrong = labels[(labels < 0) | (labels >= self._num_classes)][0]
             raise ValueError(f'image {img_id!r}: label {wrong} is no index of the {self._num_classes} categories of '
-                             f'{self.ground_truth.source}. Check num_classes of the head and ann_file of the evaluator.')
+                             f'{self.ground_truth.source}. Check num_classes of the head and ann_file of the '
+                             'evaluator.')
         return scores, labels.astype(np.int32)
 
     def _flags(self, labels: np.ndarray) -> np.ndarray:
@@ -138,8 +136,8 @@ class LVISMatcher:
         """Where each detection takes an annotation that counts, and where one that is ignored.
 
         A detection takes, of the annotations that are still free and whose IoU reaches the threshold, the one of the
-        largest IoU, the last of several; an ignored one only where none that counts is left. One pass over the pairs decides
-        all area ranges and thresholds, as sets of bits.
+        largest IoU, the last of several; an ignored one only where none that counts is left. One pass over the pairs
+        decides all area ranges and thresholds, as sets of bits.
 
         Args:
             img_id (Any): The image.
@@ -157,11 +155,12 @@ class LVISMatcher:
             return true, hidden
         order = np.lexsort((-gts, -ious, dets))
         reached = [REACHED[n] for n in np.searchsorted(IOU_THRESHOLDS, ious[order], side='right').tolist()]
-        counting = self._counting[where].tolist()
+        counting = self.ground_truth.counting[where].tolist()
         ignored = [ALL_BITS ^ bits for bits in counting]
         countable = self.ground_truth.countable[where].tolist()
-        for det, pairs in groupby(zip(dets[order].tolist(), gts[order].tolist(), reached, strict=True), itemgetter(0)):
-            pairs, rest, won, lost = list(pairs), ALL_BITS, 0, 0
+        by_det = groupby(zip(dets[order].tolist(), gts[order].tolist(), reached, strict=True), itemgetter(0))
+        for det, pairs in ((det, list(pairs)) for det, pairs in by_det):
+            rest, won, lost = ALL_BITS, 0, 0
             for _, gt, bits in pairs:
                 taken = bits & rest & counting[gt]
                 counting[gt] ^= taken

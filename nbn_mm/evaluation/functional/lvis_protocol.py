@@ -1,22 +1,22 @@
 """What the official LVIS evaluation (lvis 0.5.3) fixes: thresholds, area ranges, and its quirks, all of which are kept.
 
-Gupta et al., LVIS: A Dataset for Large Vocabulary Instance Segmentation, CVPR 2019, arXiv:1908.03195 (section 3: federated
-evaluation). The modules ``lvis_*`` give the official precision and recall to the last bit. The quirks:
+Gupta et al., LVIS: A Dataset for Large Vocabulary Instance Segmentation, CVPR 2019, arXiv:1908.03195 (section 3:
+federated evaluation). The modules ``lvis_*`` give the official precision and recall to the last bit. The quirks:
 
 - The cut to 300 detections an image comes first, over all categories, also those that are then filtered out; of equal
-  scores the earlier detection stays. Equal scores keep the order of images (ascending id) and, within an image, that of the
-  detections.
-- Federated filter: a detection counts only if its category is among the image's negative categories or among those of its
-  annotations. Annotations and detections whose area is not in (0, inf) do not exist: a category whose only annotation has
-  area 0 is not present.
+  scores the earlier detection stays. Equal scores keep the order of images (ascending id) and, within an image, that of
+  the detections.
+- Federated filter: a detection counts only if its category is among the image's negative categories or among those of
+  its annotations. Annotations and detections whose area is not in (0, inf) do not exist: a category whose only
+  annotation has area 0 is not present.
 - The area of an annotation is what the file says; the area of a detection is w·h of its box, or its mask's pixels when
   masks are evaluated (mask entries without ``bbox``).
 - Both ends of an area range belong to it: an area of exactly 32² is small and medium.
-- ``iscrowd`` is not read. Annotations with ``ignore``, or outside of the area range, take part in the matching after the
-  others, at most once each; who matches one is neither right nor wrong.
+- ``iscrowd`` is not read. Annotations with ``ignore``, or outside of the area range, take part in the matching after
+  the others, at most once each; who matches one is neither right nor wrong.
 - Of several annotations with the same IoU the last one is matched.
-- An unmatched detection whose area is outside of the range, or whose category is not exhaustively annotated in the image,
-  is ignored.
+- An unmatched detection whose area is outside of the range, or whose category is not exhaustively annotated in the
+  image, is ignored.
 - A match with the annotation of id 0 counts as no match, yet that annotation is taken.
 - Two masks of different sizes have IoU -1, they never match.
 - A polygon of 4 numbers at the first place of an annotation is read as a box (pycocotools).

@@ -9,8 +9,8 @@ import numpy as np
 class LVISRecords:
     """The detections of one image that survive the cut and the federated filter, by descending score.
 
-    ``true`` and ``false`` are sets of (area range, IoU threshold), see :mod:`.lvis_protocol`: where the detection is a true
-    positive and where a false one. Where it is neither, it is ignored.
+    ``true`` and ``false`` are sets of (area range, IoU threshold), see :mod:`.lvis_protocol`: where the detection is a
+    true positive and where a false one. Where it is neither, it is ignored.
 
     Attributes:
         img_id (Any): The image.

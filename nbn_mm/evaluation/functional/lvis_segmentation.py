@@ -32,7 +32,7 @@ def pack_segmentation(segmentation: Any) -> PackedSegmentation:
 class PackedSegmentations:
     """The segmentations of many annotations: coordinates in one array, hundredths where that is exact.
 
-    The files of LVIS write two decimals, so that a coordinate takes 2 bytes in place of the 32 of a Python float in a list.
+    The files of LVIS write two decimals, so that a coordinate takes 2 or 4 bytes, not the 32 of a Python float.
 
     Args:
         segmentations (Iterable): What :func:`pack_segmentation` gives, in order.
@@ -90,8 +90,8 @@ class PackedSegmentations:
             if rle is None:
                 polygons = self.polygons(index)
                 if not polygons:
-                    raise ValueError('an annotation has no segmentation: masks cannot be evaluated. Complete the annotation '
-                                     "file, or evaluate boxes only (metric='bbox').")
+                    raise ValueError('an annotation has no segmentation: masks cannot be evaluated. Complete the '
+                                     "annotation file, or evaluate boxes only (metric='bbox').")
                 parts = mask.frPyObjects(polygons, *size)
                 rle = parts[0] if len(parts) == 1 else mask.merge(parts)
             result.append(rle)

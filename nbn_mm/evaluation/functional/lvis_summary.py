@@ -14,12 +14,12 @@ def summarize(result: LVISResult, frequencies: Sequence[str] | None) -> 'Ordered
 
     Args:
         result (LVISResult): Precision and recall.
-        frequencies (Sequence[str], optional): ``'r'``, ``'c'`` or ``'f'`` of each category, length K; None leaves APr, APc
-            and APf out.
+        frequencies (Sequence[str], optional): ``'r'``, ``'c'`` or ``'f'`` of each category, length K; None leaves APr,
+            APc and APf out.
 
     Returns:
-        OrderedDict[str, float]: ``AP, AP50, AP75, APs, APm, APl, APr, APc, APf, AR@300, ARs@300, ARm@300, ARl@300`` with the
-        number of detections of ``result``; -1 where there is no category with annotations.
+        OrderedDict[str, float]: ``AP, AP50, AP75, APs, APm, APl, APr, APc, APf, AR@300, ARs@300, ARm@300, ARl@300``,
+        with the number of detections of ``result``; -1 where there is no category with annotations.
 
     Raises:
         ValueError: If the frequencies don't fit the categories.
@@ -57,8 +57,8 @@ def frequency_by_size(result: LVISResult, frequencies: Sequence[str]) -> 'Ordere
         frequencies (Sequence[str]): ``'r'``, ``'c'`` or ``'f'`` of each category, length K.
 
     Returns:
-        OrderedDict[tuple[str, str], float]: ``('r', 's')``, ``('r', 'm')``, ``('r', 'l')``, ``('c', 's')``, …; -1 where there
-        is no category with annotations.
+        OrderedDict[tuple[str, str], float]: ``('r', 's')``, ``('r', 'm')``, ``('r', 'l')``, ``('c', 's')``, …; -1 where
+        there is no category with annotations.
 
     Raises:
         ValueError: If the frequencies don't fit the categories.

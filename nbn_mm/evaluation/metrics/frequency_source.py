@@ -15,8 +15,8 @@ class FrequencySource:
 
     Args:
         frequency (str | Mapping): ``'annotations'``: the file's ``frequency``. ``dict(rare=10, common=100)``:
-            thresholds on the file's ``image_count``. ``'class_counts'`` or ``dict(source='class_counts', rare=10, common=100)``:
-            thresholds on the training images that ``ClassCountsHook`` counts.
+            thresholds on the file's ``image_count``. ``'class_counts'`` or ``dict(source='class_counts', rare=10,
+            common=100)``: thresholds on the training images that ``ClassCountsHook`` counts.
 
     Raises:
         TypeError, ValueError: If it is none of these, or the thresholds make no groups.

@@ -11,8 +11,8 @@ class LVISDetections:
 
     Args:
         sample (Mapping): A data sample of mmdet as a dict: ``img_id`` and ``pred_instances`` with ``bboxes`` (x1, y1,
-            x2, y2 in pixels of the original image, ``(N, 4)``), ``scores`` ``(N, )``, ``labels`` ``(N, )``, and, for masks,
-            ``masks`` (``(N, H, W)`` of bool, or N compressed RLE) and perhaps ``mask_scores`` ``(N, )``.
+            x2, y2 in pixels of the original image, ``(N, 4)``), ``scores`` ``(N, )``, ``labels`` ``(N, )``, and, for
+            masks, ``masks`` (``(N, H, W)`` of bool, or N compressed RLE) and perhaps ``mask_scores`` ``(N, )``.
         num_classes (int): Number of categories K.
 
     Raises:

@@ -245,8 +245,8 @@ class StreamingLVISMetric(BaseMetric):
         total = len(self.ground_truth.img_ids)
         if num_images < total:
             print_log(f'StreamingLVISMetric: predictions of {num_images:,} of {total:,} images came; the others count '
-                      'as images without detections. Check test_dataloader.dataset (indices, filter_cfg) if that is not '
-                      'meant.', logger='current', level=logging.WARNING)
+                      'as images without detections. Check test_dataloader.dataset (indices, filter_cfg) if that is '
+                      'not meant.', logger='current', level=logging.WARNING)
         print_log(f'LVIS evaluation of {total:,} images, in percent. Categories with ground truth: '
                   f'{describe_groups(groups, present)} (groups by {self.frequency}).\n'
                   f'{format_lvis_table(summaries, by_size)}', logger='current')

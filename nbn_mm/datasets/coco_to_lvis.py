@@ -156,8 +156,8 @@ def _remarks(result: dict[str, Any], crowds: Sequence[dict]) -> list[str]:
     lines = []
     if crowds:
         pairs = {(crowd['image_id'], crowd['category_id']) for crowd in crowds}
-        lines.append(f'  {len(crowds):,} crowd annotations left out; {len(pairs):,} times a category became not '
-                     'exhaustive in an image')
+        lines.append(f'  crowd annotations left out: {len(crowds):,}; (image, category) pairs not exhaustive: '
+                     f'{len(pairs):,}')
     sizes = {image['id']: image for image in result['images']}
     degenerate = [a['id'] for a in result['annotations'] if is_degenerate(a, sizes[a['image_id']])]
     if degenerate:

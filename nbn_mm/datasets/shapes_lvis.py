@@ -121,6 +121,9 @@ class _Split:
         self.num_classes = len(weights)
         share = min(LARGEST_SHARE, SHAPES_PER_IMAGE / weights.sum())
         counts = np.clip((share * num_images * weights).astype(int), 1, num_images)
+        if counts.sum() > MAX_SHAPES * num_images:
+            raise ValueError(f'Shapes-LVIS: num_{name}={num_images} images have room for {MAX_SHAPES * num_images} '
+                             f'shapes, too few for num_classes={self.num_classes}, which need {counts.sum()}.')
         self.images: list[dict] = []
         self.pixels: list[np.ndarray] = []
         self.annotations: list[dict] = []
@@ -140,10 +143,10 @@ class _Split:
             order = self.rng.permutation(num_images)
             for index in sorted(order, key=lambda index: len(labels[index]))[:count]:
                 labels[index].append(label)
-        return [
-            present[:MAX_SHAPES] + [label for label in present if self.rng.random() < 0.25][:MAX_SHAPES - len(present)]
-            for present in labels
-        ]
+        for present in labels:
+            twice = [label for label in present if self.rng.random() < 0.25]
+            present += twice[:MAX_SHAPES - len(present)]
+        return labels
 
     def _add(self, image: dict, labels: list[int]) -> None:
         hidden = labels and len(labels) < MAX_SHAPES and self.rng.random() < 0.1

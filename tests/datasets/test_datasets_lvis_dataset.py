@@ -212,7 +212,7 @@ def test_class_balanced_repetition_is_that_of_the_host_class(tmp_path):
 
 def test_shapes_run_through_the_pipeline(tmp_path):
     init_default_scope('mmdet')
-    make_shapes_lvis(tmp_path / 'shapes', num_train=4, num_val=2, image_size=64)
+    make_shapes_lvis(tmp_path / 'shapes', num_train=4, num_val=3, image_size=64)
     dataset = build(None, tmp_path / 'shapes', ann_file='annotations/train.json', check_images=True, pipeline=[
         dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
         dict(type='PackDetInputs', meta_keys=('img_id', 'img_path'))])

@@ -22,7 +22,7 @@ LOSSES = dict(ce='CrossEntropyLoss', eql='EqualizationLoss', eqlv2='Equalization
 DETECTORS = dict(mask_rcnn='MaskRCNN', cascade_mask_rcnn='CascadeRCNN', faster_rcnn='FasterRCNN')
 PRETRAINED = dict(r50='torchvision://resnet50', r101='torchvision://resnet101', x101='open-mmlab://resnext101_64x4d')
 COUNTS = ClassCounts([f'class {i}' for i in range(1203)], [2000 // (i + 1) + (i < 1200) for i in range(1203)],
-                     [3000 // (i + 1) + (i < 1200) for i in range(1203)])
+                     [3000 // (i + 1) + (i < 1200) for i in range(1203)], num_images=9000)
 
 pytest.importorskip('mmdet', reason='the LVIS configs need mmdet')
 

@@ -75,7 +75,7 @@ def box_head(loss, num_classes=2, **kwargs):
     ('EqualizationLoss', None, lambda z: sigmoid(z[0])),
 ])
 def test_scores_of_a_box_head(kind, test_with_obj, expected):
-    """0.64 = 0.8 * (1 - 0.2) where the host's softmax gives 0.80 or less."""
+    """0.64 = 0.8 * (1 - 0.2), where the host's softmax gives 0.92."""
     options = {} if test_with_obj is None else dict(test_with_obj=test_with_obj)
     head = box_head(dict(type=kind, num_classes=2, **options))
     logits = torch.logit(torch.tensor([[0.8, 0.1, 0.2]]))[:, :head.fc_cls.out_features]

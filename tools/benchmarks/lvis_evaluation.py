@@ -1,8 +1,8 @@
 """LVIS evaluation: image by image with match records, beside the official package (lvis 0.5.3) on the same detections.
 
 Timed is what follows the detections: matching, accumulation and summary here; LVISResults, evaluate, accumulate and
-summarize there, all of which comes after the last image. Reading the annotations and making the detections is not timed.
-Each run is a process of its own, ours and the official one by turns; memory is the peak above what was there before the
+summarize there, all of it after the last image. Reading the annotations and making the detections is not timed. Each
+run is a process of its own, ours and the official one by turns; memory is the peak above what was there before the
 timed part. The official package asks for a name that NumPy no longer has (np.float), and gets it.
 
     python tools/benchmarks/lvis_evaluation.py --json lvis_evaluation.json     # 20 minutes and more
@@ -23,7 +23,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package of this checkout, installed or not
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # the package of this checkout, installed or not, and the data
 
 import numpy as np  # noqa: E402
 from lvis_data import write_data  # noqa: E402

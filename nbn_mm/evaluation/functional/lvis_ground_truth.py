@@ -216,8 +216,11 @@ def _read(path: Path, source: str, with_masks: bool) -> Any:
     """The file's content, its annotations packed while it is read: lists of coordinates take five times the file."""
     if not path.is_file():
         raise FileNotFoundError(f'there is no annotation file {source}. Check ann_file and data_root.')
+    def pack(entry: dict[str, Any]) -> Any:
+        return _pack_annotation(entry, with_masks) if 'image_id' in entry and 'category_id' in entry else entry
+
     try:
-        return json.loads(path.read_bytes(), object_hook=lambda entry: _pack_annotation(entry, with_masks)
-                          if 'image_id' in entry and 'category_id' in entry else entry)
+        with path.open(encoding='utf-8-sig') as file:
+            return json.load(file, object_hook=pack)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f'annotation file {source} is no JSON: {error}. Is the download complete?') from None

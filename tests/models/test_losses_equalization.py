@@ -112,6 +112,9 @@ def test_counts_and_number_of_images(tmp_path):
         loss = loss_module(class_counts=counts)
         loss.set_class_counts(ClassCounts('abcde', [100] * 5))
         torch.testing.assert_close(loss(z, LABELS), expected)
+    loss = EqualizationLoss(5, threshold=0.1)
+    loss.set_class_counts(ClassCounts('abcde', IMAGES, num_images=100))
+    torch.testing.assert_close(loss(z, LABELS), expected)
     assert not list(loss.state_dict()) and copy.deepcopy(loss)._rare.tolist() == loss._rare.tolist()
     with pytest.raises(ValueError, match='without the number of images. Set `loss_cls.num_images`'):
         EqualizationLoss(5, class_counts=IMAGES)

@@ -106,8 +106,8 @@ class EqualizationLoss(nn.Module):
             0.00177 (LVIS v0.5). Defaults to 0.0011.
         class_counts (list[int] | str, optional): Training images per class, or a JSON file with them; used instead of
             those of ``ClassCountsHook``.
-        num_images (int, optional): Training images that hold an object (99,388 in LVIS v1), for counts that come
-            without it.
+        num_images (int, optional): Training images that hold an object (99,388 in LVIS v1), for a ``class_counts``
+            that is a list; those of the hook come with it.
         prior_prob (float, optional): Shifts all logits by the logit of this probability, in training and at test: as
             if the biases started there (the published code: 0.001). Unlike a bias it survives NormedLinear's own
             initialisation and logit rectification. Defaults to None: no shift.
@@ -161,7 +161,7 @@ class EqualizationLoss(nn.Module):
             self._set(record)
 
     def _set(self, record: ClassCounts) -> None:
-        num_images = self.num_images if self.num_images is not None else getattr(record, 'num_images', None)
+        num_images = record.num_images if self.num_images is None else self.num_images
         if num_images is None:
             raise ValueError('EqualizationLoss: a frequency is a share of the training images, and these class counts '
                              'come without the number of images. Set `loss_cls.num_images`.')

@@ -7,5 +7,5 @@ _base_ = './mask_rcnn_r18_nbn_seesaw_shapes_lvis.py'
 model = dict(
     roi_head=dict(
         bbox_head=dict(
-            cls_predictor_cfg=dict(type='RectifiedPredictor', base='NormedLinear'),
+            cls_predictor_cfg=dict(type='RectifiedPredictor', base='NormedLinear', rectification=dict(unrectified=1)),
             loss_cls=dict(_delete_=True, type='BoxBalancedSoftmaxLoss'))))

@@ -5,4 +5,5 @@
 _base_ = './mask_rcnn_r50_bn_seesaw_2x.py'
 model = dict(
     roi_head=dict(
-        bbox_head=dict(loss_cls=dict(_delete_=True, type='BoxBalancedSoftmaxLoss'))))
+        bbox_head=dict(
+            loss_cls=dict(_delete_=True, type='BoxBalancedSoftmaxLoss'))))

@@ -8,4 +8,5 @@ boxes 19.9 / 1.3 / 16.7 / 29.3, masks 19.2 / 0.0 / 17.2 / 29.5.
 _base_ = './mask_rcnn_r50_bn_seesaw_2x.py'
 model = dict(
     roi_head=dict(
-        bbox_head=dict(loss_cls=dict(_delete_=True, type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0))))
+        bbox_head=dict(
+            loss_cls=dict(_delete_=True, type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0))))

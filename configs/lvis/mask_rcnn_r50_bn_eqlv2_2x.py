@@ -5,4 +5,5 @@
 _base_ = './mask_rcnn_r50_bn_seesaw_2x.py'
 model = dict(
     roi_head=dict(
-        bbox_head=dict(loss_cls=dict(_delete_=True, type='EqualizationV2Loss', num_classes=1203))))
+        bbox_head=dict(
+            loss_cls=dict(_delete_=True, type='EqualizationV2Loss', num_classes=1203, prior_prob=0.001))))

@@ -1,6 +1,12 @@
 """Mask R-CNN R50, cross-entropy + NBN + LR, 2x.
 
     bash tools/dist_train.sh configs/lvis/mask_rcnn_r50_nbn_lr_ce_2x.py 8
+
+The 1,203 class logits are rectified, that of background is not: see docs/lvis_losses.md.
 """
 _base_ = './mask_rcnn_r50_nbn_ce_2x.py'
-model = dict(roi_head=dict(bbox_head=dict(cls_predictor_cfg=dict(type='RectifiedPredictor', base='NormedLinear'))))
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(
+            cls_predictor_cfg=dict(
+                type='RectifiedPredictor', base='NormedLinear', rectification=dict(unrectified=1)))))

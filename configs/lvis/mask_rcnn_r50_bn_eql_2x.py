@@ -10,4 +10,5 @@ _base_ = './mask_rcnn_r50_bn_seesaw_2x.py'
 model = dict(
     roi_head=dict(
         bbox_head=dict(
-            loss_cls=dict(_delete_=True, type='EqualizationLoss', num_classes=1203, threshold=0.0011, prior_prob=0.001))))
+            loss_cls=dict(
+                _delete_=True, type='EqualizationLoss', num_classes=1203, threshold=0.0011, prior_prob=0.001))))

@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, HOOKS
 from torch import nn
 
 from ...datasets.class_counts import ClassCounts, check_labels, count_classes, parse_class_counts
+from ...datasets.frequency_groups import GROUPS, frequency_of
 from ...datasets.shot_groups import FEW, MANY, check_thresholds, shot_groups
 
 KEY = 'class_counts'
@@ -199,13 +200,20 @@ class ClassCountsHook(Hook):
             part.set_class_counts(record)
 
     def _log(self, runner: Any, record: ClassCounts, source: str) -> None:
-        groups = shot_groups(record.images, self.few, self.many)
+        if record.instances is None:
+            total = f'{sum(record.images)} images'
+            groups = {name: len(indices) for name, indices in
+                      shot_groups(record.images, self.few, self.many).items()}
+        else:  # an image holds several classes
+            total = f'{record.num_images} images, ' if record.num_images is not None else ''
+            total += f'{sum(record.instances)} instances'
+            frequencies = frequency_of(record.images)
+            groups = {name: frequencies.count(letter) for letter, name in GROUPS.items() if letter in frequencies}
         runner.logger.info(
-            f'Class counts from {source}: {record.num_classes} classes, {sum(record.images)} images, '
-            + ('' if record.instances is None else f'{sum(record.instances)} instances, ')
+            f'Class counts from {source}: {record.num_classes} classes, {total}, '
             + ('no images; ' if record.gini is None else
                f'imbalance factor {record.imbalance_factor:.4g}, Gini {record.gini:.4f}; ')
-            + ', '.join(f'{name} {len(indices)}' for name, indices in groups.items()) + f'; hash {record.hash}.')
+            + ', '.join(f'{name} {count}' for name, count in groups.items()) + f'; hash {record.hash}.')
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

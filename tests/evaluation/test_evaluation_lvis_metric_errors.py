@@ -230,7 +230,7 @@ def test_runner_with_the_hook_and_its_log(tmp_path, ann_file):
     runner, test = run_test(tmp_path, evaluator, NAMES, hooks)
     metrics = test()
     log = (tmp_path / 'run' / runner.timestamp / f'{runner.timestamp}.log').read_text()
-    assert '(groups by counted training images, r <= 10 < c <= 100 < f)' in log
+    assert 'groups by counted training images, r <= 10 < c <= 100 < f\n' in log
     assert f"lvis/segm_APf: {metrics['lvis/segm_APf']:.4f}" in log
     logged = json.loads((tmp_path / 'run' / runner.timestamp / f'{runner.timestamp}.json').read_text())
     assert logged['lvis/segm_AP'] == metrics['lvis/segm_AP'] > 0

@@ -12,7 +12,6 @@ from nbn_mm.evaluation.functional.lvis_table import (
     write_lvis_class_csv,
 )
 
-
 HEAD = 'class,frequency,train_images,train_instances,test_images,test_instances'
 
 

@@ -247,8 +247,8 @@ class StreamingLVISMetric(BaseMetric):
             print_log(f'StreamingLVISMetric: predictions of {num_images:,} of {total:,} images came; the others count '
                       'as images without detections. Check test_dataloader.dataset (indices, filter_cfg) if that is '
                       'not meant.', logger='current', level=logging.WARNING)
-        print_log(f'LVIS evaluation of {total:,} images, in percent. Categories with ground truth: '
-                  f'{describe_groups(groups, present)} (groups by {self.frequency}).\n'
+        print_log(f'LVIS evaluation of {total:,} images, in percent\n'
+                  f'categories with ground truth: {describe_groups(groups, present)}; groups by {self.frequency}\n'
                   f'{format_lvis_table(summaries, by_size)}', logger='current')
 
     def _write_classes(self, ap: Mapping[str, np.ndarray], groups: list[str]) -> None:

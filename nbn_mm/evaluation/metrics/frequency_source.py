@@ -5,9 +5,9 @@ from typing import Any
 from ...datasets.class_counts import ClassCounts
 from ...datasets.frequency_groups import COMMON, RARE, check_frequency_thresholds, frequency_of
 from ..functional.lvis_ground_truth import LVISGroundTruth
+from .class_group_metric import HOOK_LINE
 
 SOURCES = ('annotations', 'class_counts')
-HOOK_LINE = "default_hooks = dict(class_counts=dict(type='ClassCountsHook'))"
 
 
 class FrequencySource:

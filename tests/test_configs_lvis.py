@@ -72,7 +72,8 @@ def test_leaf_is_what_its_name_says(path):
         assert 'NormedLinear' in (predictor.get('base'), predictor.type)
         assert (predictor.type == 'RectifiedPredictor') == (said['norm'] == 'nbn_lr')
         if said['norm'] == 'nbn_lr':  # objectness and background are not rectified
-            assert predictor.get('rectification', {}).get('unrectified', 0) == dict(seesaw=2, eql=0).get(said['loss'], 1)
+            left = predictor.get('rectification', {}).get('unrectified', 0)
+            assert left == dict(seesaw=2, eql=0).get(said['loss'], 1)
         assert head.loss_cls.get('prior_prob') == (0.001 if said['loss'].startswith('eql') else None)
     assert backbone.init_cfg.checkpoint == PRETRAINED[said['backbone']]
     shape = dict(r50=(50, 1), r101=(101, 1), x101=(101, 64))[said['backbone']]

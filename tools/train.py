@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of t
 
 from mmengine.config import DictAction  # noqa: E402
 
-from nbn_mm.engine.launch import LaunchError, train  # noqa: E402
+from nbn_mm.engine.launch import LaunchError, RunStopped, train  # noqa: E402
 
 
 def parse_args():
@@ -37,5 +37,5 @@ def parse_args():
 if __name__ == '__main__':
     try:
         train(**parse_args())
-    except LaunchError as error:
+    except (LaunchError, RunStopped) as error:
         sys.exit(f'error: {error}')

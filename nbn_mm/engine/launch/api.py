@@ -1,4 +1,5 @@
 """Train and test from a config file: the calls behind tools/train.py and tools/test.py."""
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
+from mmengine.model import is_model_wrapper
 from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
 
@@ -21,11 +23,21 @@ def _build_runner(cfg: Config) -> Runner:
 
 
 @contextmanager
-def _process_group(cfg: Config) -> Iterator[None]:
-    """Without an accelerator, a gloo group around several processes."""
+def _process_group(cfg: Config) -> Iterator[list[Runner]]:
+    """Without an accelerator, a gloo group around several processes; the Runner is put into the list it gives.
+
+    The group's threads end with its last reference, which DDP's wrapper of the model holds. Left to the interpreter's
+    end, they sometimes abort a process whose run was complete ("terminate called without an active exception").
+    """
     opened = open_gloo_group(cfg, cfg.launcher)
-    yield
+    runners: list[Runner] = []
+    yield runners
     if opened:
+        for runner in runners:
+            if is_model_wrapper(runner.model):
+                runner.model = runner.model.module
+        gc.collect()
+        torch_dist.barrier()
         torch_dist.destroy_process_group()
 
 
@@ -49,8 +61,9 @@ def train(config: str, **options: Any) -> Runner:
     processes = count_processes(cfg.launcher)
     check_gpus(cfg.launcher)
     lines = [configure_train(cfg, options), divide_global_batch(cfg, processes)]
-    with _process_group(cfg):
+    with _process_group(cfg) as runners:
         runner = _build_runner(cfg)
+        runners.append(runner)
         for line in filter(None, lines):
             runner.logger.info(line)
         runner.train()
@@ -79,8 +92,9 @@ def test(config: str, checkpoint: str, **options: Any) -> dict[str, float]:
     check_gpus(cfg.launcher)
     configure_test(cfg, checkpoint, options)
     out, item = options.get('out'), options.get('out_item')
-    with _process_group(cfg):
+    with _process_group(cfg) as runners:
         runner = _build_runner(cfg)
+        runners.append(runner)
         if out is not None and item != 'metrics':
             dump = METRICS.get('mmdet.DumpDetResults') if cfg.default_scope == 'mmdet' else DumpResults
             runner.test_evaluator.metrics.append(dump(out_file_path=out))

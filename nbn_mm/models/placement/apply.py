@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from ..layers import NBN, AllReduceBN, NBNOptions
+from .checkpointing import checkpoint_shared
 from .owner import NBNOwner
 from .selection import batch_norms, group_layers, select_layers
 
@@ -22,7 +23,8 @@ def apply_nbn(backbone: nn.Module,
     """Replace chosen batch norms of a network by NBN, in place, and give it the owner of their magnitude.
 
     The layers keep parameters, statistics, mode and ``requires_grad`` of those they replace. Nothing else changes, but
-    that with ``sync=True`` the other batch norms become :class:`AllReduceBN`. The owner is added as the child ``nbn``.
+    that with ``sync=True`` the other batch norms become :class:`AllReduceBN`, and that blocks with ``with_cp=True`` are
+    checkpointed in the way that allows a shared magnitude. The owner is added as the child ``nbn``.
 
     Args:
         backbone (nn.Module): The network.
@@ -54,6 +56,7 @@ def apply_nbn(backbone: nn.Module,
     replace_modules(backbone, replaced)
     owner.train(backbone.training)
     backbone.add_module(OWNER_NAME, owner)
+    checkpoint_shared(backbone)
     print_log(f'NBN replaces {len(names)} of {len(norms)} batch norms of {type(backbone).__name__}: '
               f'{", ".join(names)}; {len(owner.groups)} magnitude group(s), {parsed}', logger='current')
     return backbone

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import NBN, AllReduceBN, LogitRectification
+from .checkpointing import restore_checkpointing
 from .owner import NBNOwner
 
 _PACKAGE = __name__.split('.')[0]
@@ -59,6 +60,7 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
     folded.eval()  # some hosts' backbones return nothing here
     report = FoldReport()
     for name, module in list(folded.named_modules()):
+        restore_checkpointing(module)
         for child_name, child in list(module.named_children()):
             full_name = f'{name}.{child_name}' if name else child_name
             if isinstance(child, (NBN, AllReduceBN)):

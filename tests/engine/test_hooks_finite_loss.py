@@ -65,20 +65,26 @@ def test_before_there_is_a_checkpoint(tmp_path):
 
 
 def test_weights_spoilt_behind_the_last_loss_are_not_saved(tmp_path):
-    with pytest.raises(RunStopped, match=r'Weights are not finite after iteration \d+.*head.fc.weight'):
+    with pytest.raises(RunStopped, match='Weights are not finite after iteration 10, .*head.fc.weight'):
         run(tmp_path, {}, iteration=10, behind=True).train()
     assert saved(tmp_path) == ['epoch_1.pth']
 
 
-def test_iteration_based_checkpoints(tmp_path):
+@pytest.mark.parametrize('checkpoint, iteration, kept', [
+    (dict(interval=4), 6, ['iter_4.pth']),
+    (dict(interval=4), 7, ['iter_4.pth']),
+    (dict(interval=-1), 8, []),  # save_last alone
+    (dict(interval=-1, save_last=False, save_best='counts/images', rule='greater'), 2, []),  # after the validation
+])
+def test_iteration_based_checkpoints(tmp_path, checkpoint, iteration, kept):
     made = tiny.runner(
-        tmp_path, train_cfg=dict(by_epoch=False, max_iters=8, val_interval=100),
+        tmp_path, train_cfg=dict(by_epoch=False, max_iters=8, val_interval=2 if 'save_best' in checkpoint else 100),
         hooks=dict(finite_loss=dict(type='FiniteLossHook', interval=1000),
-                   checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4)),
-        custom_hooks=[dict(type='SpoilHook', priority='VERY_HIGH', iteration=6)])
-    with pytest.raises(RunStopped, match='iteration 6'):
+                   checkpoint=dict(type='CheckpointHook', by_epoch=False, **checkpoint)),
+        custom_hooks=[dict(type='SpoilHook', priority='VERY_HIGH', iteration=iteration)])
+    with pytest.raises(RunStopped, match=rf'loss of iteration {iteration} is not finite'):
         made.train()
-    assert saved(tmp_path) == ['iter_4.pth']
+    assert saved(tmp_path) == kept
 
 
 def test_a_good_run_is_not_touched(tmp_path):
@@ -97,22 +103,31 @@ def test_bad_interval(interval):
 
 
 def _rank(rank, port, folder):
+    """A loss, and then a weight, that is not finite on rank 1 alone."""
     os.environ.update(RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1',
                       MASTER_PORT=str(port))
     torch.distributed.init_process_group('gloo')
-    runner = SimpleNamespace(iter=4, epoch=0, hooks=[], work_dir=folder,
-                             optim_wrapper=SimpleNamespace(get_lr=lambda: dict(lr=[0.1])))
-    loss = torch.tensor(float('inf') if rank else 1.0)
-    try:
-        FiniteLossHook().after_train_iter(runner, 4, outputs=dict(loss=loss))
-    except RunStopped as error:
-        assert ('loss=inf' in str(error)) == (rank == 1) and 'iteration 5' in str(error)
-        with open(os.path.join(folder, f'{rank}.txt'), 'w') as file:
-            file.write(str(error))
+    model = torch.nn.BatchNorm1d(2)
+    model.running_mean[rank] = float('nan') if rank else 1.
+    runner = SimpleNamespace(iter=4, epoch=0, hooks=[], work_dir=folder, train_loop=SimpleNamespace(run_epoch=None),
+                             optim_wrapper=SimpleNamespace(get_lr=lambda: dict(lr=[0.1])), model=model)
+    hook = FiniteLossHook()
+    messages = []
+    for loss in (1., float('inf') if rank else 1.):
+        try:
+            hook.after_train_iter(runner, 4, outputs=dict(loss=torch.tensor(loss)))
+            hook.after_train_epoch(runner)
+        except RunStopped as error:
+            messages.append(str(error))
+    weights, losses = messages
+    assert 'Weights' in weights and ('running_mean' in weights) == (rank == 1)
+    assert 'iteration 5' in losses and ('loss=inf' in losses) == (rank == 1)
+    with open(os.path.join(folder, f'{rank}.txt'), 'w') as file:
+        file.write(losses)
     torch.distributed.destroy_process_group()
 
 
-def test_the_loss_of_one_rank_stops_all(tmp_path):
+def test_one_rank_stops_all(tmp_path):
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
         port = sock.getsockname()[1]

@@ -11,13 +11,17 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ...models.layers import NBN
+from ...models.layers.magnitude import MagnitudeHolder
 from ...models.placement import NBNOwner, fold
+from ...models.placement.apply import OWNER_NAME
 
 WARN_ABOVE = 0.1
 
 
 def as_loaded(backbone: nn.Module) -> nn.Module:
     """The BN network whose vectors an untrained NBN backbone holds: its directions, as they were loaded.
+
+    A loaded bias of 0 is an exception under ``zero_bias='random'``, which replaces it.
 
     Args:
         backbone (nn.Module): A backbone with NBN before its first step.
@@ -57,9 +61,10 @@ def change_of_outputs(backbone: nn.Module, inputs: Tensor) -> list[float]:
 class NBNStartHook(Hook):
     """Log, before the first step of a training, what NBN changes of the pretrained network.
 
-    The first batch passes the backbone as it is and as the plain BN network that was loaded, both as copies in
-    evaluation mode; random numbers, statistics and modes of the training stay untouched. A resumed training, a
-    checkpoint that brought its magnitude, and a model without NBN log nothing.
+    The first batch passes the backbone as it is and as the plain BN network that was loaded, on the main process, both
+    as copies in evaluation mode; random numbers, statistics and modes of the training stay untouched. Without BN
+    weights to compare with (a random start, or a checkpoint that brought its magnitude) it says so. A resumed training
+    and a model without NBN log nothing.
     """
     # Before anything of the first iteration.
     priority = 'VERY_HIGH'
@@ -69,32 +74,29 @@ class NBNStartHook(Hook):
         if runner.iter > 0 or not is_main_process():
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        backbones = [(name, module) for name, module in model.named_modules()
-                     if isinstance(getattr(module, 'nbn', None), NBNOwner)]
-        for name, backbone in backbones:
-            self._log(runner, name, backbone, model, data_batch)
-
-    @staticmethod
-    def _log(runner: Runner, name: str, backbone: nn.Module, model: nn.Module, data_batch: Any) -> None:
-        owner = backbone.nbn
-        start = owner.options.start
-        untrained = all(float(value) == start for value in owner.magnitudes_by_key().values())
-        if not (untrained and (owner.magnitude_missing or owner.options.starts_as_loaded and _is_loaded(backbone))):
-            runner.logger.info(f'NBN in {name}: no BN weights were loaded (a random start, or a checkpoint with its '
-                               'magnitude), so there is no pretrained network to compare the start with.')
-            return
-        inputs = model.data_preprocessor(copy.deepcopy(data_batch), False)['inputs']
-        changes = change_of_outputs(backbone, inputs)
-        line = (f'NBN in {name} (init_magnitude={owner.options.init_magnitude!r}) changes the outputs of the '
-                f"pretrained network by {', '.join(f'{change:.3g}' for change in changes)} of their norm (one number a level).")
-        if max(changes) > WARN_ABOVE:
-            runner.logger.warning(f"{line} With nbn=dict(init_magnitude='pretrained') the first network would equal "
-                                  'the pretrained one.')
-        else:
-            runner.logger.info(line)
+        for name, backbone in nbn_backbones(model).items():
+            holders = [module for module in backbone.modules() if isinstance(module, MagnitudeHolder)]
+            if not any(holder.loaded_plain for holder in holders):
+                runner.logger.info(f'NBN in {name}: no BN weights were loaded (a random start, or a checkpoint with '
+                                   'its magnitude), so there is no pretrained network to compare the start with.')
+                continue
+            inputs = model.data_preprocessor(copy.deepcopy(data_batch), False)['inputs']
+            changes = change_of_outputs(backbone, inputs)
+            line = (f'NBN in {name} (init_magnitude={holders[0].options.init_magnitude!r}) changes the outputs of the '
+                    f"pretrained network by {', '.join(f'{change:.3g}' for change in changes)} of their norm (one "
+                    'number a level).')
+            if max(changes) > WARN_ABOVE:
+                runner.logger.warning(f"{line} With nbn.init_magnitude='pretrained' the first network would equal the "
+                                      'pretrained one.')
+            else:
+                runner.logger.info(line)
 
 
-def _is_loaded(backbone: nn.Module) -> bool:
-    """Whether the vectors are not those of a new BN (weights 1), which recording gains leaves as they are."""
-    return any(not bool((layer.weight_direction == 1).all())
-               for layer in backbone.modules() if isinstance(layer, NBN))
+def nbn_backbones(model: nn.Module) -> dict[str, nn.Module]:
+    """Name → network with NBN: those of ``NBNBackbone``, else ``model.backbone`` with layers of their own magnitude."""
+    placed = {name: module for name, module in model.named_modules()
+              if isinstance(getattr(module, OWNER_NAME, None), NBNOwner)}
+    own = getattr(model, 'backbone', None)
+    if not placed and own is not None and any(isinstance(module, NBN) for module in own.modules()):
+        return dict(backbone=own)
+    return placed

@@ -26,10 +26,12 @@ class MagnitudeHolder(nn.Module):
     """Base of modules that hold magnitudes: what follows from a checkpoint without them.
 
     A subclass has the attributes ``options`` (:class:`NBNOptions`) and ``magnitude_missing`` (bool, False at first),
-    and lists its magnitudes.
+    and lists its magnitudes. ``loaded_plain`` tells whether the last checkpoint was one without magnitude, so that the
+    directions are the vectors of a plain BN network until they are trained.
     """
     options: NBNOptions
     magnitude_missing: bool
+    loaded_plain: bool = False
     magnitude_missing_at: str = ''
 
     def magnitudes_by_key(self) -> dict[str, Tensor]:
@@ -74,6 +76,7 @@ class MagnitudeHolder(nn.Module):
             return
         magnitudes = self.magnitudes_by_key()
         missing = [key for key in magnitudes if prefix + key not in state_dict]
+        self.loaded_plain = bool(missing)
         if not missing:
             for name, layer, has_gains in layers:
                 if layer.options.records_gains and not has_gains:

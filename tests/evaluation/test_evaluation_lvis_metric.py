@@ -250,6 +250,26 @@ def test_a_second_evaluation_starts_anew(case, ann_file, tmp_path):
     assert result == expected(official) and sizes[1] < sizes[0] == sizes[2]
 
 
+def test_an_interrupted_evaluation_leaves_nothing(case, ann_file, tmp_path):
+    """Its predictions of the first images, with other scores, give way to those of the evaluation that follows."""
+    annotations, detections, official = case
+    samples = data_samples(annotations, detections)
+    other = data_samples(annotations, {i: (c[0][::-1], *c[1:]) for i, c in detections.items()})
+    files = []
+    for start in ([], other[:4]):
+        evaluator = Evaluator(StreamingLVISMetric(ann_file, outfile_prefix=str(tmp_path / 'r')))
+        evaluator.process(start)
+        assert evaluate(evaluator.metrics[0], samples) == expected(official)
+        files.append((tmp_path / 'r.segm.json').read_bytes())
+    assert files[0] == files[1]
+
+
+def test_numpy_image_ids(case, ann_file, tmp_path):
+    annotations, detections, official = case
+    samples = [dict(sample, img_id=np.int64(sample['img_id'])) for sample in data_samples(annotations, detections)]
+    assert evaluate(StreamingLVISMetric(ann_file, outfile_prefix=str(tmp_path / 'r')), samples) == expected(official)
+
+
 @pytest.mark.parametrize('iou_type', IOU_TYPES)
 def test_result_files_for_the_server(case, ann_file, tmp_path, iou_type):
     """The official package reads the file, and finds the same values in it."""

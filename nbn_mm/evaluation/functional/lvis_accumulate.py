@@ -54,12 +54,13 @@ class LVISAccumulator:
     def add(self, records: LVISRecords) -> None:
         """Take the records of one image.
 
-        An image that comes again, as the padding of a distributed sampler, changes nothing.
+        Of an image that comes again the last records count: the padding of a distributed sampler changes nothing, and
+        what an interrupted evaluation left gives way.
 
         Raises:
             ValueError: If the image is unknown.
         """
-        self._records.setdefault(self.ground_truth.index(records.img_id), records)
+        self._records[self.ground_truth.index(records.img_id)] = records
 
     def accumulate(self) -> LVISResult:
         """Precision and recall over all images; those never given count as images without detections."""

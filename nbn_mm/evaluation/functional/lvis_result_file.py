@@ -88,7 +88,8 @@ def _as_text(rle: dict[str, Any]) -> dict[str, Any]:
 def join_result_parts(prefix: Path_, iou_type: str, num_ranks: int, img_ids: Sequence[int]) -> Path:
     """Join the part files of all ranks to the result file, and remove them.
 
-    An image that stands in several parts, because the sampler padded them to equal lengths, is taken once.
+    An image that stands in several parts, because the sampler padded them to equal lengths, is taken once; one that
+    stands twice in a part, because an evaluation was interrupted, as it was written last.
 
     Args:
         prefix (str | PathLike): As in :class:`LVISResultPart`.
@@ -112,10 +113,10 @@ def join_result_parts(prefix: Path_, iou_type: str, num_ranks: int, img_ids: Seq
     with ExitStack() as stack, unfinished.open('wb') as out:
         files = [stack.enter_context(path.open('rb')) for path in paths]
         places: dict[int, tuple[Any, int]] = {}
-        for file in files:
+        for file in reversed(files):
             position = 0
             for line in file:
-                places.setdefault(json.loads(line[:line.index(b'\t')]), (file, position))
+                places[json.loads(line[:line.index(b'\t')])] = file, position
                 position += len(line)
         separator = b'[\n'
         for img_id in img_ids:

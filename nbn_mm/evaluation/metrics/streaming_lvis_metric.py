@@ -157,7 +157,7 @@ class StreamingLVISMetric(BaseMetric):
             self._groups()
         for sample in data_samples:
             detections = LVISDetections(sample, len(self.ground_truth.cat_ids))
-            self.ground_truth.index(detections.img_id)
+            detections.img_id = self.ground_truth.img_ids[self.ground_truth.index(detections.img_id)]  # a NumPy id too
             results = [self._process_image(detections, iou_type) for iou_type in self.iou_types]
             self.results.append(results)
 

@@ -1,4 +1,5 @@
 """A tiny Mask R-CNN with a "pretrained" backbone, and pictures in memory, for the tests of NBN in detectors."""
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from folding import disturb
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import BaseMetric
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
@@ -50,7 +51,7 @@ def write_pretrained(path, name='R18', seed=0):
     return path
 
 
-def detector(nbn=None, checkpoint=None, predictor=None, num_classes=3, **backbone_cfg):
+def detector(nbn=None, checkpoint=None, predictor=None, loss='SeesawLoss', num_classes=3, **backbone_cfg):
     """Config of the Mask R-CNN."""
     cfg = Config.fromfile(CONFIG).model.to_dict()
     cfg['backbone'] = backbone('R18', nbn, checkpoint, **backbone_cfg)
@@ -62,7 +63,7 @@ def detector(nbn=None, checkpoint=None, predictor=None, num_classes=3, **backbon
         roi[part]['out_channels'] = 16
     roi['bbox_head'].update(in_channels=16, fc_out_channels=32, num_classes=num_classes,
                             cls_predictor_cfg=predictor or dict(type='Linear'),
-                            loss_cls=dict(type='SeesawLoss', num_classes=num_classes))
+                            loss_cls=dict(type=loss, num_classes=num_classes))
     roi['mask_head'].update(in_channels=16, conv_out_channels=16, num_classes=num_classes, num_convs=1)
     cfg['train_cfg']['rpn_proposal'].update(nms_pre=50, max_per_img=16)
     cfg['train_cfg']['rcnn']['sampler']['num'] = 16
@@ -71,8 +72,9 @@ def detector(nbn=None, checkpoint=None, predictor=None, num_classes=3, **backbon
     return cfg
 
 
+@DATASETS.register_module(force=True)
 class Pictures(Dataset):
-    """Four images with two objects each, as mmdet's pipelines pack them."""
+    """Four images of two sizes with two objects each, as mmdet's pipelines pack them."""
 
     def __len__(self):
         return 4
@@ -81,15 +83,16 @@ class Pictures(Dataset):
         from mmdet.structures import DetDataSample
         from mmdet.structures.mask import BitmapMasks
         from mmengine.structures import InstanceData
-        image = torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(index))
+        height, width = SIZE - 8 * (index % 2), SIZE
+        image = torch.randn(3, height, width, generator=torch.Generator().manual_seed(index))
         boxes = np.array([[4, 6, 30 + index, 40], [24, 20, 60, 50 + index]])
-        masks = np.zeros((2, SIZE, SIZE), np.uint8)
+        masks = np.zeros((2, height, width), np.uint8)
         for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
             mask[y1:y2, x1:x2] = 1
-        sample = DetDataSample(metainfo=dict(img_id=index, img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE),
-                                             pad_shape=(SIZE, SIZE), scale_factor=(1., 1.)))
+        sample = DetDataSample(metainfo=dict(img_id=index, img_shape=(height, width), ori_shape=(height, width),
+                                             pad_shape=(height, width), scale_factor=(1., 1.)))
         sample.gt_instances = InstanceData(bboxes=torch.tensor(boxes, dtype=torch.float32),
-                                           labels=torch.tensor([index % 3, 2]), masks=BitmapMasks(masks, SIZE, SIZE))
+                                           labels=torch.tensor([index % 3, 2]), masks=BitmapMasks(masks, height, width))
         return dict(inputs=image, data_samples=sample)
 
 
@@ -99,6 +102,7 @@ def batch(model, size=2, training=True):
     return model.data_preprocessor({key: [item[key] for item in items] for key in items[0]}, training)
 
 
+@METRICS.register_module(force=True)
 class Keep(BaseMetric):
     """Keeps the scores, boxes and masks of all pictures in ``kept``."""
     kept = None
@@ -106,7 +110,7 @@ class Keep(BaseMetric):
     def process(self, data_batch, data_samples):
         for sample in data_samples:
             found = sample['pred_instances']
-            self.results.append((found['scores'], found['labels'], found['bboxes'], found['masks']))
+            self.results.append([found[key] for key in ('scores', 'labels', 'bboxes', 'masks')])
 
     def compute_metrics(self, results):
         self.kept = results
@@ -115,13 +119,26 @@ class Keep(BaseMetric):
 
 def runner(work_dir, model, epochs=1, hooks=None, optim_wrapper=None, **cfg):
     """A Runner on the pictures, two iterations an epoch; it has the name of its work dir."""
-    loader = dict(dataset=Pictures(), batch_size=2, num_workers=0, collate_fn=dict(type='pseudo_collate'),
+    loader = dict(dataset=dict(type='Pictures'), batch_size=2, num_workers=0, collate_fn=dict(type='pseudo_collate'),
                   sampler=dict(type='DefaultSampler', shuffle=False))
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        return Runner(
-            ConfigDict(model), str(work_dir), experiment_name=str(work_dir), default_scope='mmdet',
-            train_dataloader=loader, train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            test_dataloader=loader, test_cfg=dict(), test_evaluator=[Keep()],
-            optim_wrapper=optim_wrapper or dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)),
-            default_hooks=dict(checkpoint_guard=dict(type='CheckpointGuardHook'), **(hooks or {})),
-            randomness=dict(seed=0), log_level='WARNING', **cfg)
+    return Runner.from_cfg(Config(dict(
+        model=model, work_dir=str(work_dir), experiment_name=str(work_dir), default_scope='mmdet',
+        train_dataloader=loader, train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        test_dataloader=loader, test_cfg=dict(), test_evaluator=dict(type='Keep'),
+        optim_wrapper=optim_wrapper or dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)),
+        default_hooks=dict(checkpoint_guard=dict(type='CheckpointGuardHook'), **(hooks or {})),
+        randomness=dict(seed=0), log_level='WARNING', **cfg)))
+
+
+def messages(run):
+    """What the run logs at INFO from here on, as a list that grows."""
+    found = []
+
+    class Collect(logging.Handler):
+
+        def emit(self, record):
+            found.append(record)
+
+    run.logger.setLevel(logging.INFO)
+    run.logger.addHandler(Collect())
+    return found

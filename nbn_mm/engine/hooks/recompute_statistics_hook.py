@@ -116,7 +116,8 @@ def recompute_statistics(model: nn.Module,
                          + ". Use predictor=dict(type='RectifiedPredictor', ...), set batch_norm=True, or remove the "
                          'hook.')
     targets = {id(b) for layers in passes for m in layers.values() for b in (m.running_mean, m.running_var)}
-    others = [(buffer, buffer.clone()) for buffer in model.buffers() if id(buffer) not in targets]
+    others = [(module, name, buffer, buffer.clone()) for module in model.modules()
+              for name, buffer in module._buffers.items() if buffer is not None and id(buffer) not in targets]
     for layers in passes:
         with _undisturbed(model, seed):
             model.eval()
@@ -129,8 +130,9 @@ def recompute_statistics(model: nn.Module,
                 model(**data, mode=mode)
         for name, layer in layers.items():
             moments[name].write(layer, name)
-    for buffer, value in others:
+    for module, name, buffer, value in others:
         buffer.copy_(value)
+        module._buffers[name] = buffer  # a loss may have put another tensor in its place
     return [name for layers in passes for name in layers]
 
 

@@ -73,6 +73,7 @@ def test_weights_spoilt_behind_the_last_loss_are_not_saved(tmp_path):
 @pytest.mark.parametrize('checkpoint, iteration, kept', [
     (dict(interval=4), 6, ['iter_4.pth']),
     (dict(interval=4), 7, ['iter_4.pth']),
+    (dict(interval=4, save_begin=2), 6, ['iter_2.pth']),
     (dict(interval=-1), 8, []),  # save_last alone
     (dict(interval=-1, save_last=False, save_best='counts/images', rule='greater'), 2, []),  # after the validation
 ])

@@ -65,7 +65,7 @@ class FiniteLossHook(Hook):
 
     def _saves(self, runner: Runner) -> bool:
         """Whether a checkpoint is saved after this iteration."""
-        return any(not hook.by_epoch and (self.every_n_train_iters(runner, hook.interval)
+        return any(not hook.by_epoch and (self.every_n_train_iters(runner, hook.interval, hook.save_begin)
                                           or hook.save_last and self.is_last_train_iter(runner))
                    for hook in runner.hooks if isinstance(hook, CheckpointHook))
 

@@ -205,6 +205,8 @@ def test_fields_of_detectors():
     assert list(num_classes_fields(cascade)) == [
         ('model.roi_head.bbox_head[0].num_classes', 3), ('model.roi_head.bbox_head[1].num_classes', 4),
         ('model.roi_head.mask_head.num_classes', 3)]
+    agnostic = _Part(bbox_head=head(3), mask_head=_Part(num_classes=80, class_agnostic=True))
+    assert list(num_classes_fields(_Part(roi_head=agnostic))) == [('model.roi_head.bbox_head.num_classes', 3)]
     assert list(num_classes_fields(_Part(bbox_head=head(5)))) == [('model.bbox_head.num_classes', 5)]
     with pytest.raises(ValueError, match=r'model.roi_head.bbox_head\[1\].num_classes=4, but .* have 3 classes'):
         check_num_classes(cascade, ClassCounts('abc', [1, 2, 3]), 'the training set')

@@ -32,7 +32,8 @@ def num_classes_fields(model: nn.Module) -> Iterator[tuple[str, int]]:
         parts = list(enumerate(part)) if isinstance(part, nn.ModuleList) else [(None, part)]
         for index, module in parts:
             num_classes = getattr(module, 'num_classes', None)
-            if isinstance(num_classes, int):
+            # That of a class-agnostic mask head shapes nothing.
+            if isinstance(num_classes, int) and not getattr(module, 'class_agnostic', False):
                 yield f"model.{field}{'' if index is None else f'[{index}]'}.num_classes", num_classes
 
 

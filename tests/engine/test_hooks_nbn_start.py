@@ -91,6 +91,20 @@ def test_random_start_says_so(tmp_path, nbn):
     assert [line for line in lines if line.startswith('NBN in backbone') and 'random start' in line]
 
 
+@pytest.mark.parametrize('kind', [list, lambda images: dict(weak=images, strong=images)])
+def test_several_views_are_not_compared(pretrained, tmp_path, monkeypatch, kind):
+    """As the preprocessors of self- and semi-supervised learning give them; no reason to stop the training."""
+    made = run(tmp_path, pretrained[1])
+    preprocess = type(made.model.data_preprocessor).forward
+    monkeypatch.setattr(type(made.model.data_preprocessor), 'forward', lambda self, data, training=False: dict(
+        inputs=kind(preprocess(self, data, training)['inputs'])))
+    lines = tiny.messages(made)
+    made.model.init_weights()
+    (hook, ) = [hook for hook in made.hooks if type(hook).__name__ == 'NBNStartHook']
+    hook.before_train_iter(made, 0, next(iter(made.build_dataloader(made.cfg.train_dataloader))))
+    assert [line for line in lines if line.startswith('NBN in backbone: a batch is not one tensor')]
+
+
 def test_pretrained_start_changes_nothing(pretrained, tmp_path):
     made = run(tmp_path, pretrained[1], init_magnitude='pretrained')
     lines = tiny.messages(made)

@@ -80,7 +80,12 @@ class NBNStartHook(Hook):
                 runner.logger.info(f'NBN in {name}: no BN weights were loaded (a random start, or a checkpoint with '
                                    'its magnitude), so there is no pretrained network to compare the start with.')
                 continue
-            inputs = model.data_preprocessor(copy.deepcopy(data_batch), False)['inputs']
+            data = model.data_preprocessor(copy.deepcopy(data_batch), False)
+            inputs = data.get('inputs') if isinstance(data, dict) else None
+            if not torch.is_tensor(inputs):
+                runner.logger.info(f'NBN in {name}: a batch is not one tensor of images, so the start is not compared '
+                                   'with the pretrained network.')
+                continue
             changes = change_of_outputs(backbone, inputs)
             line = (f'NBN in {name} (init_magnitude={holders[0].options.init_magnitude!r}) changes the outputs of the '
                     f"pretrained network by {', '.join(f'{change:.3g}' for change in changes)} of their norm (one "

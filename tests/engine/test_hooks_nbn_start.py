@@ -113,3 +113,27 @@ def test_pretrained_start_changes_nothing(pretrained, tmp_path):
     numbers = re.search(r'by (.*?) of their norm', line).group(1).split(', ')
     assert max(map(float, numbers)) < 1e-5
     assert 'would equal' not in line
+
+
+def test_checkpoint_with_its_magnitude_is_no_pretrained_network(pretrained, tmp_path):
+    nbn = dict(init_magnitude='pretrained', learn_magnitude=False)
+    network = build(**backbone(pretrained[1], **nbn))
+    network.init_weights()
+    torch.save(dict(state_dict=network.state_dict()), tmp_path / 'nbn.pth')
+    made = run(tmp_path / 'run', tmp_path / 'nbn.pth', **nbn)
+    lines = tiny.messages(made)
+    made.train()
+    (line, ) = [line for line in lines if line.startswith('NBN in backbone')]
+    assert 'a checkpoint with its magnitude' in line
+
+
+def test_layers_with_a_magnitude_of_their_own(pretrained, tmp_path):
+    """norm_cfg=dict(type='NBN'): every norm is NBN, and every level changes."""
+    cfg = run(tmp_path / 'a', pretrained[1]).cfg.model
+    cfg.backbone = dict(type='ResNet', norm_cfg=dict(type='NBN'), init_cfg=cfg.backbone.init_cfg, **RESNET)
+    made = tiny.runner(tmp_path / 'b', epochs=1, model=cfg, hooks=dict(nbn_start=dict(type='NBNStartHook')))
+    lines = tiny.messages(made)
+    made.train()
+    (line, ) = [line for line in lines if 'changes the outputs' in line]
+    numbers = re.search(r'by (.*?) of their norm', line).group(1).split(', ')
+    assert len(numbers) == 4 and min(map(float, numbers)) > 0.1

@@ -1,4 +1,5 @@
 """NBN in the pretrained, partly frozen backbone of mmdet's detectors."""
+import copy
 import os
 import socket
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from process_server import run_ranks
 
+from nbn_mm.models.placement import fold
 from nbn_mm.utils.hosts import host_error
 
 if host_error('mmdet') is not None:
@@ -115,6 +117,10 @@ def test_gradient_checkpointing(pretrained):
     with torch.no_grad():
         checkpointed.backbone(torch.zeros(1, 3, 64, 64))
     assert len(calls) == 1
+    copied = copy.deepcopy(checkpointed.backbone.layer4[1])
+    assert copied.forward.block is copied
+    blocks = [fold(checkpointed)[0].backbone.layer4[i] for i in range(2)]
+    assert all(block.with_cp and 'forward' not in vars(block) for block in blocks), 'the host checkpoints again'
 
 
 def _rank(rank, port, path):

@@ -1,4 +1,4 @@
-"""Mask R-CNN with NBN in mmengine's Runner: loading, resuming, foreign checkpoints, statistics, folding."""
+"""Mask R-CNN with NBN in mmengine's Runner: loading, resuming, foreign checkpoints, folding, statistics, stopping."""
 import pytest
 import torch
 from folding import disturb
@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from nbn_mm.engine.fold_checkpoint import fold_checkpoint
+from nbn_mm.engine.launch import RunStopped
 from nbn_mm.models.layers import NBN, LogitRectification
 from nbn_mm.utils.hosts import host_error
 
@@ -177,3 +178,23 @@ def test_statistics_over_sampled_proposals(loss, unrectified, files, tmp_path):
     own = {f'roi_head.bbox_head.fc_cls.logit_rectification.running_{kind}' for kind in ('mean', 'var')}
     for key, value in run.model.state_dict().items():
         assert torch.equal(value, before[key]) == (key not in own), key
+
+
+def test_loss_terms_that_are_not_finite_are_named(files, tmp_path):
+    run = detectors.runner(tmp_path, detectors.detector(dict(init_magnitude='pretrained'), files / 'backbone.pth'),
+                           epochs=2, hooks=dict(finite_loss=dict(type='FiniteLossHook')),
+                           custom_hooks=[dict(type='SpoilBoxesHook')])
+    with pytest.raises(RunStopped, match=r'iteration 4 \(epoch 2\) is not finite; .*epoch_1.pth') as error:
+        run.train()
+    terms = str(error.value).split(': ')[1].split('. ')[0].split(', ')
+    assert sorted(terms) == ['loss=nan', 'loss_bbox=nan']
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+
+
+@HOOKS.register_module(force=True)
+class SpoilBoxesHook(Hook):
+    """Makes the box regression NaN before the fourth iteration."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 3:
+            runner.model.roi_head.bbox_head.fc_reg.bias.data.fill_(float('nan'))

@@ -179,7 +179,8 @@ def test_two_processes(config, shapes, tmp_path):
 
 BAD = {
     'classes': ('model.roi_head.bbox_head.num_classes=8', ['num_classes', '8', '9']),
-    'mask_classes': ('model.roi_head.mask_head.num_classes=8', ['mask_head', '8', '9']),
+    'mask_classes': ('model.roi_head.mask_head.num_classes=8 model.roi_head.mask_head.class_agnostic=False',
+                     ['mask_head', '8', '9']),
     'seesaw': ('model.roi_head.bbox_head.loss_cls.num_classes=7', ['loss_cls', '7', '9']),
     'all_classes': ('model.roi_head.bbox_head.num_classes=8 model.roi_head.bbox_head.loss_cls.num_classes=8 '
                     'model.roi_head.mask_head.num_classes=8', ['num_classes=8', '9 classes']),

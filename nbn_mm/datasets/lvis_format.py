@@ -39,7 +39,7 @@ def read_lvis(path: str | PathLike, field: str = 'ann_file') -> dict[str, Any]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{field}={path!r}: there is no such file.')
     try:
-        with open(path, encoding='utf-8') as file, _without_cycle_search():
+        with open(path, encoding='utf-8-sig') as file, _without_cycle_search():  # with or without a BOM
             content = json.load(file)
     except ValueError as error:
         raise ValueError(f'{field}={path!r} is no JSON file ({error}).') from None

@@ -78,6 +78,14 @@ def test_lazy_names_need_no_annotations(tmp_path):
     assert 'classes' not in absent.metainfo
 
 
+@pytest.mark.parametrize('lazy', [False, True])
+def test_a_byte_order_mark_is_no_harm(tmp_path, lazy):
+    """Editors of Windows write one; the evaluation reads such files too."""
+    dataset = build('\ufeff' + json.dumps(tiny()), tmp_path, lazy_init=lazy)
+    dataset.full_init()
+    assert dataset.metainfo['classes'] == ('two', 'five', 'seven')
+
+
 def test_given_classes(tmp_path):
     for lazy in (False, True):
         dataset = build(tiny(), tmp_path, metainfo=dict(classes=['two', 'five', 'seven']), lazy_init=lazy)

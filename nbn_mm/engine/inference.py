@@ -55,8 +55,8 @@ def infer(config: str, checkpoint: str, pictures: str, out_dir: str, score_thr: 
         list[dict]: One prediction a picture, as the host's inferencer gives it.
 
     Raises:
-        LaunchError: If config, checkpoint or pictures are missing, the host is neither mmdet nor mmpretrain, or the
-            checkpoint is not of this config's network.
+        LaunchError: If config, checkpoint or pictures are missing, the host is neither mmdet nor mmpretrain or lacks an
+            option, or the checkpoint is not of this config's network.
     """
     check_file(config, 'The config file')
     check_checkpoint(checkpoint, 'The checkpoint')
@@ -67,6 +67,8 @@ def infer(config: str, checkpoint: str, pictures: str, out_dir: str, score_thr: 
     if host not in INFERENCERS:
         raise LaunchError(f"default_scope={host!r} of {config} must be one of {tuple(INFERENCERS)}: the pictures go "
                           'through its inferencer.')
+    if save_predictions and host != 'mmdet':
+        raise LaunchError(f'--save-predictions belongs to mmdet, but default_scope of {config} is {host!r}.')
     module, name = INFERENCERS[host]
     inferencer_type = getattr(importlib.import_module(module), name)
     if host == 'mmpretrain':

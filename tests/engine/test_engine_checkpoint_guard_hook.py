@@ -137,7 +137,9 @@ def test_bn_checkpoint_in_an_nbn_model(tmp_path):
     _train(tmp_path, model, path)  # a training starts from it
 
 
-def test_bn_checkpoint_with_a_start_that_equals_it(tmp_path):
+def test_bn_checkpoint_with_a_start_that_equals_it(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr('nbn_mm.engine.hooks.checkpoint_guard_hook.print_log', lambda text, *_: lines.append(text))
     saved = GuardedNet()
     nn.init.uniform_(saved.backbone[1][1].weight, 0.5, 2)
     nn.init.uniform_(saved.backbone[1][1].bias, 0.5, 2)
@@ -145,6 +147,7 @@ def test_bn_checkpoint_with_a_start_that_equals_it(tmp_path):
     _test(tmp_path, model, _save(tmp_path, saved))
     inputs = torch.randn(5, 4)
     torch.testing.assert_close(model.eval()(inputs), saved.eval()(inputs))
+    assert len(lines) == 1 and 'the figures are those of BN' in lines[0]
 
 
 def test_half_a_magnitude_is_no_start(tmp_path):

@@ -1,11 +1,13 @@
 """What keeps a run from starting, told before anything is built."""
 
 import json
+from urllib.error import URLError
 
 import pytest
 import torch
 from mmengine.config import Config
 
+from nbn_mm.engine.inference import infer
 from nbn_mm.engine.launch import LaunchError, test, train
 from nbn_mm.engine.launch.configure import configure_test, configure_train, load_config
 from nbn_mm.engine.launch.distributed import check_gpus, count_processes, divide_global_batch, open_gloo_group
@@ -399,3 +401,31 @@ def test_a_file_that_is_no_checkpoint(write, tmp_path):
             run_test(write(), str(path))
         with pytest.raises(LaunchError, match=rf'The checkpoint of load_from cannot be used: .*{path.name}'):
             train(write(load_from=str(path)))
+
+
+def test_missing_pretrained_weights(write):
+    init = dict(type='Pretrained', checkpoint='nowhere/r18.pth')
+    model = dict(type='ImageClassifier', backbone=dict(type='ResNet', depth=18, init_cfg=[init]))
+    message = r"model\.backbone\.init_cfg\[0\]\.checkpoint 'nowhere/r18\.pth' does not exist"
+    with pytest.raises(LaunchError, match=message):
+        train(write(model=model))
+
+
+def test_weights_that_cannot_be_fetched(write, monkeypatch, tmp_path):
+    class Offline:
+        logger = None
+
+        def train(self):
+            raise URLError('no route')
+
+    monkeypatch.setattr('nbn_mm.engine.launch.api._build_runner', lambda cfg: Offline())
+    init = dict(type='Pretrained', checkpoint='https://example.org/r18.pth')
+    model = dict(type='ImageClassifier', backbone=dict(type='ResNet', depth=18, init_cfg=init))
+    with pytest.raises(LaunchError, match=r"no route.*model\.backbone\.init_cfg\.checkpoint='https://example.org/r18"):
+        train(write(model=model), work_dir=str(tmp_path))
+
+
+def test_predictions_of_a_classifier_are_not_saved(write, checkpoint, tmp_path):
+    (tmp_path / 'a.png').touch()
+    with pytest.raises(LaunchError, match='--save-predictions belongs to mmdet'):
+        infer(write(), checkpoint, str(tmp_path), str(tmp_path / 'out'), save_predictions=True)

@@ -121,10 +121,10 @@ def test_another_spelling_of_few_names_is_a_warning(monkeypatch):
     (ClassCounts(NAMES[:5], [1] * 5), '6 categories, but the training set with its class counts has 5'),
     (ClassCounts(NAMES[::-1], [1] * 6), 'another order'),
 ])
-def test_class_counts_of_other_classes(ann_file, counts, message):
+@pytest.mark.parametrize('frequency', ['annotations', 'class_counts'])
+def test_class_counts_of_other_classes(ann_file, frequency, counts, message):
     with pytest.raises(ValueError, match=message):
-        build(ann_file=ann_file, frequency='class_counts').set_class_counts(counts)
-    build(ann_file=ann_file).set_class_counts(counts)  # not used
+        build(ann_file=ann_file, frequency=frequency).set_class_counts(counts)
 
 
 def test_class_counts_without_names(ann_file):

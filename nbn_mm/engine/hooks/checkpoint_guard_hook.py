@@ -179,4 +179,6 @@ class CheckpointGuardHook(Hook):
                                f'(or folded) checkpoint, and NBN would rescale its weights ({where}). Use the config '
                                "with BN, or train from it with load_from; with nbn=dict(init_magnitude='pretrained') "
                                'the untrained network equals the loaded one and can be tested.')
+        print_log("The checkpoint is of a BN network, to which NBN with init_magnitude='pretrained' is equal: the "
+                  f'figures are those of BN ({where}).', 'current', 30)
         difference.missing[:] = [key for key in difference.missing if key not in own]

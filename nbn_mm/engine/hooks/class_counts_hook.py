@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, HOOKS
 from torch import nn
 
 from ...datasets.class_counts import ClassCounts, check_labels, count_classes, parse_class_counts
-from ...datasets.frequency_groups import GROUPS, frequency_of
+from ...datasets.frequency_groups import COMMON, GROUPS, RARE, frequency_of
 from ...datasets.shot_groups import FEW, MANY, check_thresholds, shot_groups
 
 KEY = 'class_counts'
@@ -209,7 +209,9 @@ class ClassCountsHook(Hook):
             total = f'{record.num_images} images, ' if record.num_images is not None else ''
             total += f'{sum(record.instances)} instances'
             frequencies = frequency_of(record.images)
-            groups = {name: frequencies.count(letter) for letter, name in GROUPS.items() if letter in frequencies}
+            limits = dict(r=f'<= {RARE} images', c=f'<= {COMMON}', f=f'> {COMMON}')
+            groups = {f'{name} ({limits[letter]})': frequencies.count(letter) for letter, name in GROUPS.items()
+                      if letter in frequencies}
         runner.logger.info(
             f'Class counts from {source}: {record.num_classes} classes, {total}, '
             + ('no images; ' if record.gini is None else

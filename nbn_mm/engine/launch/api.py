@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.error import URLError
 
 import mmengine
 import torch.distributed as torch_dist
@@ -14,8 +15,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
 
+from .checks import pretrained_weights
 from .configure import configure_test, configure_train, load_config
 from .distributed import check_gpus, count_processes, divide_global_batch, open_gloo_group
+from .errors import LaunchError
 
 
 def _build_runner(cfg: Config) -> Runner:
@@ -54,7 +57,8 @@ def train(config: str, **options: Any) -> Runner:
         Runner: After training.
 
     Raises:
-        LaunchError: If the run cannot start as asked; before the Runner is made.
+        LaunchError: If the run cannot start as asked; before the Runner is made, or when pretrained weights cannot be
+            fetched.
     """
     os.environ.setdefault('LOCAL_RANK', '0')
     cfg = load_config('train', config, options)
@@ -66,7 +70,12 @@ def train(config: str, **options: Any) -> Runner:
         runners.append(runner)
         for line in filter(None, lines):
             runner.logger.info(line)
-        runner.train()
+        try:
+            runner.train()
+        except URLError as error:
+            fields = ', '.join(f'{field}={path!r}' for field, path in pretrained_weights(cfg).items() if '://' in path)
+            raise LaunchError(f'Pretrained weights could not be fetched ({error}): {fields}. Without a network, fetch '
+                              'the file elsewhere and set the field to its path.') from error
     return runner
 
 

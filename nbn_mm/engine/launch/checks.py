@@ -49,6 +49,24 @@ def check_checkpoint(path: str, what: str) -> None:
             raise LaunchError(f'{what} cannot be used: {error}') from None
 
 
+def pretrained_weights(cfg: Config) -> dict[str, str]:
+    """The config fields that name weights to start from, with their files or addresses."""
+    found = {f'{field}.checkpoint': part['checkpoint'] for field, kind, part in _parts(cfg.get('model'), 'model')
+             if kind == 'Pretrained' and isinstance(part.get('checkpoint'), str)}
+    return {**found, 'load_from': cfg.load_from} if cfg.get('load_from') is not None else found
+
+
+def check_pretrained(cfg: Config) -> None:
+    """Raise an error when a local file of pretrained weights in the model (``init_cfg``) is missing.
+
+    Raises:
+        LaunchError: If it is no file.
+    """
+    for field, path in pretrained_weights(cfg).items():
+        if field != 'load_from':
+            check_file(path, field)
+
+
 def _parts(node: Any, field: str = '') -> Iterator[tuple[str, str, dict]]:
     """Field, ``type`` without its scope, and config of every part in nested dicts and lists."""
     if isinstance(node, dict):

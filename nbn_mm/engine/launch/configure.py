@@ -19,9 +19,11 @@ from .checks import (
     check_converters,
     check_file,
     check_optim_wrapper,
+    check_pretrained,
 )
 from .detection_checks import check_box_heads
 from .errors import LaunchError
+from .evaluation_checks import check_evaluated_images
 from .options import check_options
 
 GUARD = 'CheckpointGuardHook'
@@ -83,6 +85,8 @@ def configure_train(cfg: Config, options: dict[str, Any]) -> str | None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     check_class_counts(cfg, ('model', 'val_evaluator'))
     check_box_heads(cfg, ('train_dataloader', 'val_dataloader'))
+    check_evaluated_images(cfg, 'val')
+    check_pretrained(cfg)
     amp = options.get('amp', False)
     check_optim_wrapper(cfg, amp)
     if amp:
@@ -160,6 +164,7 @@ def configure_test(cfg: Config, checkpoint: str, options: dict[str, Any]) -> Non
         raise LaunchError('Testing needs test_dataloader, test_cfg and test_evaluator in the config.')
     check_class_counts(cfg, ('test_evaluator', ))
     check_box_heads(cfg, ('test_dataloader', ))
+    check_evaluated_images(cfg, 'test')
     cfg.load_from, cfg.resume = checkpoint, False
     if options.get('amp'):
         cfg.test_cfg.fp16 = True

@@ -215,7 +215,9 @@ class LVISGroundTruth:
 def _read(path: Path, source: str, with_masks: bool) -> Any:
     """The file's content, its annotations packed while it is read: lists of coordinates take five times the file."""
     if not path.is_file():
-        raise FileNotFoundError(f'there is no annotation file {source}. Check ann_file and data_root.')
+        raise FileNotFoundError(f'there is no annotation file {source}. Check ann_file of the evaluator, to which no '
+                                'data_root is added.')
+
     def pack(entry: dict[str, Any]) -> Any:
         return _pack_annotation(entry, with_masks) if 'image_id' in entry and 'category_id' in entry else entry
 

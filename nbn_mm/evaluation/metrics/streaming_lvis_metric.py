@@ -136,7 +136,7 @@ class StreamingLVISMetric(BaseMetric):
         """
         record = parse_class_counts(record)
         unnamed = record.classes == tuple(str(label) for label in range(len(self.ground_truth.cat_ids)))
-        if self.frequency.needs_counts and not unnamed:
+        if not unnamed:
             check_classes(record.classes, self.ground_truth.cat_names, 'the training set with its class counts',
                           'train_dataloader.dataset, `class_counts` of ClassCountsHook')
         self.class_counts = record

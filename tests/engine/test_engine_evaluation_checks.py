@@ -1,0 +1,66 @@
+"""An evaluation on another file than the data set's, told before anything is built."""
+import json
+
+import pytest
+from mmengine.config import Config
+
+from nbn_mm.engine.launch import LaunchError, train
+from nbn_mm.engine.launch.evaluation_checks import check_evaluated_images
+
+URL = 'http://images.cocodataset.org/'
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Annotation files by name: of which ids and file names their images are."""
+    contents = dict(
+        val={1: 'val/1.png', 2: 'val/2.png'}, longer={1: 'val/1.png', 2: 'val/2.png', 3: 'val/3.png'},
+        bare={1: '1.png', 2: '2.png'}, train={1: 'train/1.png', 2: 'train/2.png'}, others={7: 'val/1.png'},
+        unnamed={1: None, 2: None})
+    for name, images in contents.items():
+        images = [dict(id=i, **({} if file is None else dict(file_name=file))) for i, file in images.items()]
+        (tmp_path / f'{name}.json').write_text(json.dumps(dict(images=images, categories=[])))
+    urls = [dict(id=i, coco_url=f'{URL}val/{i}.png') for i in (1, 2)]
+    (tmp_path / 'urls.json').write_text(json.dumps(dict(images=urls, categories=[])))
+    (tmp_path / 'broken.json').write_text('{')
+    (tmp_path / 'link.json').symlink_to(tmp_path / 'val.json')
+    return tmp_path
+
+
+def config(root, evaluated, metric='StreamingLVISMetric', wrap=False, **dataset):
+    dataset = dict(type='LVISFormatDataset', data_root=str(root), ann_file='val.json', **dataset)
+    if wrap:
+        dataset = dict(type='ConcatDataset', datasets=[dataset])
+    evaluator = [dict(type='CalibrationMetric'), dict(type=metric, ann_file=f'{root}/{evaluated}.json')]
+    return Config(dict(default_scope='mmdet', val_dataloader=dict(dataset=dataset), val_evaluator=evaluator))
+
+
+@pytest.mark.parametrize('evaluated', ['val', 'link', 'longer', 'bare', 'urls', 'unnamed', 'absent', 'broken'])
+def test_passes(files, evaluated):
+    """The same images; or nothing to compare, which the data set or the metric tells."""
+    check_evaluated_images(config(files, evaluated), 'val')
+    check_evaluated_images(config(files, evaluated), 'test')  # not in the config
+
+
+@pytest.mark.parametrize('evaluated, difference', [
+    ('others', 'image id 1 of the first is not in the second'),
+    ('train', "image id 1 is 'val/1.png' in the first and 'train/1.png' in the second"),
+])
+def test_other_images(files, evaluated, difference):
+    with pytest.raises(LaunchError) as error:
+        check_evaluated_images(config(files, evaluated), 'val')
+    for text in (difference, 'val_dataloader.dataset.ann_file', 'Set val_evaluator[1].ann_file', f'{evaluated}.json'):
+        assert text in str(error.value)
+    with pytest.raises(LaunchError, match=r'val_dataloader\.dataset\.datasets\[0\]\.ann_file'):
+        check_evaluated_images(config(files, evaluated, wrap=True), 'val')
+    check_evaluated_images(config(files, evaluated, indices=1), 'val')
+    check_evaluated_images(config(files, evaluated, metric='CocoMetric'), 'val')
+
+
+def test_training_starts_with_the_check(files):
+    path = files / 'config.json'
+    cfg = config(files, 'train').to_dict()
+    cfg['default_hooks'] = dict(class_counts=dict(type='ClassCountsHook'))
+    path.write_text(json.dumps(cfg))
+    with pytest.raises(LaunchError, match='of different images'):
+        train(str(path), work_dir=str(files / 'out'))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner.checkpoint import _load_checkpoint
+from PIL import Image
 
 from .hooks.checkpoint_guard_hook import CheckpointGuardHook
 from .launch.checks import check_checkpoint, check_file
@@ -24,17 +25,29 @@ def find_pictures(source: str | os.PathLike) -> list[str]:
         list[str]: Paths.
 
     Raises:
-        LaunchError: If there is nothing at ``source``, or the folder holds no picture.
+        LaunchError: If there is nothing at ``source``, or the folder holds no picture or a broken one.
     """
     path = Path(source)
-    if path.is_file():
-        return [str(path)]
-    if not path.is_dir():
+    if not path.exists():
         raise LaunchError(f'The pictures {str(path)!r} do not exist: give a picture, or a folder of pictures.')
-    found = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    found = [str(path)] if path.is_file() else sorted(
+        str(p) for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
     if not found:
         raise LaunchError(f'The folder {str(path)!r} holds no picture ({", ".join(SUFFIXES)}).')
+    broken = [name for name in found if not _is_picture(name)]
+    if broken:
+        raise LaunchError(f'{len(broken)} of {len(found)} pictures cannot be read: {", ".join(broken[:5])}'
+                          f'{", …" if len(broken) > 5 else ""}. Remove or replace them.')
     return found
+
+
+def _is_picture(path: str) -> bool:
+    """Whether a file begins as a picture does; it is not decoded."""
+    try:
+        with Image.open(path):
+            return True
+    except OSError:
+        return False
 
 
 def infer(config: str, checkpoint: str, pictures: str, out_dir: str, score_thr: float = 0.3, device: str | None = None,

@@ -220,6 +220,9 @@ def test_differences_in_words():
     assert describe_difference(base, other) == "class 1 is 'b' in the checkpoint, 'x' now"
     other = ClassCounts('abc', [1, 2, 3], [4, 5, 7])
     assert 'class 2 (c), 6 in the checkpoint, 7 now' in describe_difference(base, other)
+    counted = [ClassCounts('ab', [2, 1], [3, 1], total) for total in (3, 2, None)]
+    assert describe_difference(*counted[:2]) == '3 images with an object in the checkpoint, 2 now'
+    assert describe_difference(*counted[1:]) is None, 'of a checkpoint from before there was this number'
     assert 'instances are counted in the checkpoint, but now they are not' == describe_difference(
         base, ClassCounts('abc', [1, 2, 3]))
 

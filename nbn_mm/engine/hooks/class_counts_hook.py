@@ -76,6 +76,8 @@ def describe_difference(old: ClassCounts, new: ClassCounts) -> str | None:
         number = sum(a != b for a, b in zip(before, after, strict=True))
         return (f'{what} of {number} classes; the first is class {index} ({new.classes[index]}), {before[index]} in '
                 f'the checkpoint, {after[index]} now')
+    if None not in (old.num_images, new.num_images) and old.num_images != new.num_images:
+        return f'{old.num_images} images with an object in the checkpoint, {new.num_images} now'
     return None
 
 

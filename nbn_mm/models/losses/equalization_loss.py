@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -169,6 +170,8 @@ class EqualizationLoss(nn.Module):
             raise ValueError(f'EqualizationLoss: num_images={num_images} is less than the {max(record.images)} images '
                              'of the largest class. Change `loss_cls.num_images`.')
         self._rare = torch.tensor([count / num_images < self.threshold for count in record.images])
+        print_log(f'EqualizationLoss: {int(self._rare.sum())} of {self.num_classes} classes are in less than '
+                  f'{self.threshold:g} of {num_images} images and are not pushed down by other classes.', 'current')
 
     def forward(self,
                 cls_score: Tensor,

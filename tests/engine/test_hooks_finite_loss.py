@@ -79,7 +79,8 @@ def test_weights_spoilt_behind_the_last_loss_are_not_saved(tmp_path):
 ])
 def test_iteration_based_checkpoints(tmp_path, checkpoint, iteration, kept):
     made = tiny.runner(
-        tmp_path, train_cfg=dict(by_epoch=False, max_iters=8, val_interval=2 if 'save_best' in checkpoint else 100),
+        tmp_path, counts=(40, 16, 8),  # one epoch: mmengine waits two seconds before a second one
+        train_cfg=dict(by_epoch=False, max_iters=8, val_interval=2 if 'save_best' in checkpoint else 100),
         hooks=dict(finite_loss=dict(type='FiniteLossHook', interval=1000),
                    checkpoint=dict(type='CheckpointHook', by_epoch=False, **checkpoint)),
         custom_hooks=[dict(type='SpoilHook', priority='VERY_HIGH', iteration=iteration)])

@@ -6,6 +6,7 @@ from urllib.error import URLError
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from nbn_mm.engine.inference import infer
 from nbn_mm.engine.launch import LaunchError, test, train
@@ -426,6 +427,6 @@ def test_weights_that_cannot_be_fetched(write, monkeypatch, tmp_path):
 
 
 def test_predictions_of_a_classifier_are_not_saved(write, checkpoint, tmp_path):
-    (tmp_path / 'a.png').touch()
+    Image.new('RGB', (4, 4)).save(tmp_path / 'a.png')
     with pytest.raises(LaunchError, match='--save-predictions belongs to mmdet'):
         infer(write(), checkpoint, str(tmp_path), str(tmp_path / 'out'), save_predictions=True)

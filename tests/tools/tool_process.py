@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _run(script, args, env, cwd, log, path):
+    sys.stdout.flush()  # what the server's imports printed is not the tool's
+    sys.stdout.reconfigure(line_buffering=True)  # as in a terminal: what is printed first stands first
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

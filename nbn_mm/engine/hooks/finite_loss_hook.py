@@ -1,5 +1,6 @@
 """Stops a training whose loss is not finite, before it is saved."""
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,7 +93,8 @@ class FiniteLossHook(Hook):
     @staticmethod
     def _way_back(runner: Runner) -> str:
         rates = ', '.join(f'{values[0]:g}' for values in runner.optim_wrapper.get_lr().values())
-        latest = find_latest_checkpoint(runner.work_dir)
+        known = os.path.isfile(os.path.join(runner.work_dir, 'last_checkpoint'))
+        latest = find_latest_checkpoint(runner.work_dir) if known else None
         if latest:
             way = (f'The last good checkpoint is {latest}: continue with --resume, with gradient clipping '
                    '(optim_wrapper.clip_grad) or without AMP. Resuming restores the learning rate; for a lower one '

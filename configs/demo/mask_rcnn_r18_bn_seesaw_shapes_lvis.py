@@ -1,4 +1,4 @@
-"""A small Mask R-CNN with Seesaw on generated shapes, trained from random weights on a CPU in about a minute.
+"""A small Mask R-CNN with Seesaw on generated shapes, trained from random weights on a CPU in a minute or two.
 
     python tools/dataset_converters/make_shapes_lvis.py data/shapes_lvis
     python tools/train.py configs/demo/mask_rcnn_r18_bn_seesaw_shapes_lvis.py

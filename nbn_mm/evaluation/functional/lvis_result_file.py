@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .lvis_protocol import MAX_DETS
+
 Path_ = str | PathLike
 
 
@@ -26,7 +28,7 @@ def part_path(prefix: Path_, iou_type: str, rank: int) -> Path:
     return Path(f'{prefix}.{iou_type}.part{rank}')
 
 
-def top_detections(scores: np.ndarray, max_dets: int = 300) -> np.ndarray:
+def top_detections(scores: np.ndarray, max_dets: int = MAX_DETS) -> np.ndarray:
     """Indices of the detections that the official package keeps of an image.
 
     Args:

@@ -39,7 +39,7 @@ class StreamingLVISMetric(BaseMetric):
     """AP and AR of LVIS for boxes and masks, equal to the official package's (lvis 0.5.3), as fractions.
 
     Gupta et al., LVIS: A Dataset for Large Vocabulary Instance Segmentation, CVPR 2019, arXiv:1908.03195. Each rank
-    matches its own images in :meth:`process` and keeps some 28 bytes a detection that counts; of the masks only these
+    matches its own images in :meth:`process` and keeps 24 bytes a detection that counts; of the masks only these
     are encoded. At the end records are collected and a table is logged. The metrics are ``lvis/bbox_`` and
     ``lvis/segm_`` with ``AP, AP50, AP75, APs, APm, APl, APr, APc, APf, AR@300, ARs@300, ARm@300, ARl@300``; one without
     categories with ground truth is left out. Images of the file for which no predictions come count as images without

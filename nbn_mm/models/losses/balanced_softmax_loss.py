@@ -11,9 +11,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...datasets.class_counts import ClassCounts, parse_class_counts
+from .reduction import check_reduction, weighted_reduction
 
 HOOK_LINE = "default_hooks = dict(class_counts=dict(type='ClassCountsHook'))"
-REDUCTIONS = ('none', 'mean', 'sum')
 # The oldest torch that is accepted lacks it.
 _is_compiling = getattr(getattr(torch, 'compiler', None), 'is_compiling', lambda: False)
 
@@ -101,10 +101,7 @@ def balanced_softmax_loss(logits: Tensor,
     Raises:
         ValueError: If shapes, labels, counts or the reduction don't fit.
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f'balanced softmax: reduction={reduction!r} must be one of {REDUCTIONS}.')
-    if avg_factor is not None and reduction == 'sum':
-        raise ValueError("balanced softmax: avg_factor does not go with reduction='sum'.")
+    check_reduction('balanced softmax', reduction, avg_factor)
     log_prior = log_class_prior(class_counts) if log_prior is None else log_prior
     _check_shapes(logits, target, len(log_prior))
     if check_target:
@@ -120,13 +117,7 @@ def balanced_softmax_loss(logits: Tensor,
         else:
             loss = F.nll_loss(log_prob, target.long(), ignore_index=ignore_index, reduction='none')
             rows = (target != ignore_index).sum().clamp(min=1)
-        if weight is not None:
-            loss = loss * weight.to(dtype)
-        if reduction == 'none':
-            return loss
-        if reduction == 'sum':
-            return loss.sum()
-        return loss.sum() / (rows if avg_factor is None else avg_factor)
+        return weighted_reduction(loss, weight, reduction, rows if avg_factor is None else avg_factor)
 
 
 @MODELS.register_module()
@@ -162,8 +153,7 @@ class BalancedSoftmaxLoss(nn.Module):
         super().__init__()
         if zero_count not in ('error', 'ignore'):
             raise ValueError(f"BalancedSoftmaxLoss: zero_count={zero_count!r} must be 'error' or 'ignore'.")
-        if reduction not in REDUCTIONS:
-            raise ValueError(f'BalancedSoftmaxLoss: reduction={reduction!r} must be one of {REDUCTIONS}.')
+        check_reduction('BalancedSoftmaxLoss', reduction, None)
         self.zero_count = zero_count
         self.ignore_index = ignore_index
         self.reduction = reduction

@@ -13,7 +13,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...datasets.class_counts import ClassCounts, parse_class_counts
-from .balanced_softmax_loss import HOOK_LINE, REDUCTIONS
+from .balanced_softmax_loss import HOOK_LINE
+from .reduction import check_reduction, weighted_reduction
 
 
 def prior_logit(prior_prob: float | None) -> float:
@@ -65,10 +66,7 @@ def equalization_loss(cls_score: Tensor,
     Raises:
         ValueError: If shapes, labels (on CPU) or the reduction don't fit.
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f'EQL: reduction={reduction!r} must be one of {REDUCTIONS}.')
-    if avg_factor is not None and reduction == 'sum':
-        raise ValueError("EQL: avg_factor does not go with reduction='sum'.")
+    check_reduction('EQL', reduction, avg_factor)
     num_classes = len(rare)
     if cls_score.dim() != 2 or cls_score.size(1) != num_classes or label.shape != cls_score.shape[:1]:
         raise ValueError(f'EQL of {num_classes} classes expects logits (N, {num_classes}), background having none, and '
@@ -85,13 +83,7 @@ def equalization_loss(cls_score: Tensor,
         foreground = target.sum(1, keepdim=True)
         keep = 1 - foreground * rare.to(logits) * (1 - target)
         loss = (F.binary_cross_entropy_with_logits(logits, target, reduction='none') * keep).sum(1)
-        if weight is not None:
-            loss = loss * weight.to(loss.dtype)
-        if reduction == 'none':
-            return loss
-        if reduction == 'sum':
-            return loss.sum()
-        return loss.sum() / (max(len(loss), 1) if avg_factor is None else avg_factor)
+        return weighted_reduction(loss, weight, reduction, max(len(loss), 1) if avg_factor is None else avg_factor)
 
 
 @MODELS.register_module()

@@ -3,6 +3,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from setup_machine import machine  # noqa: F401, a fixture; puts the modules of the set-up on the path
 from tool_process import run_tool
 
 CONFIG = """

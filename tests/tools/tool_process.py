@@ -21,7 +21,7 @@ def _run(script, args, env, cwd, log, path):
     os.dup2(descriptor, 2)
     os.environ.update(env)
     os.chdir(cwd)
-    sys.path[:0] = path
+    sys.path[:0] = [os.path.dirname(script), *path]  # as Python itself does for a script
     sys.argv = [script, *args]
     runpy.run_path(script, run_name='__main__')
 

@@ -1,0 +1,161 @@
+"""A per-image pipeline applied to whole batches on the device of the images."""
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .auto_augment import CIFARAutoAugment
+from .batched_auto_augment import BatchedAutoAugment
+from .batched_geometry import BatchedCropFlip, BatchedCutout
+from .batched_transform import BatchedTransform, Drawn
+from .cutout import CIFARCutout
+
+__all__ = ['BatchedPipeline', 'BatchedTransform', 'Plan']
+
+
+def _crop(crop_size: int | Sequence[int], padding_mode: str = 'constant', **options: object) -> BatchedCropFlip:
+    if padding_mode != 'constant':
+        raise ValueError(f"RandomCrop: padding_mode={padding_mode!r} must be 'constant' in the batched pipeline.")
+    return BatchedCropFlip(crop_size, **options)
+
+
+# Type in a config -> its batched counterpart and the options that this one has. Our own per-image classes check theirs.
+SUPPORTED: dict[str, tuple[Callable[..., BatchedTransform], tuple[str, ...]]] = {
+    'RandomCrop': (_crop, ('crop_size', 'padding', 'pad_if_needed', 'pad_val', 'padding_mode')),
+    'RandomFlip': (lambda prob, direction='horizontal': BatchedCropFlip(prob=prob, direction=direction),
+                   ('prob', 'direction')),
+    'CIFARAutoAugment': (lambda **options: BatchedAutoAugment(CIFARAutoAugment(**options).fill), ('fill', )),
+    'CIFARCutout': (lambda **options: BatchedCutout(CIFARCutout(**options).size), ('size', )),
+}
+REQUIRED = dict(RandomCrop='crop_size', RandomFlip='prob')
+
+
+def _build(config: dict) -> BatchedTransform:
+    options = dict(config)
+    kind = options.pop('type', None)
+    name = kind.rsplit('.', 1)[-1] if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
+    if name not in SUPPORTED:
+        raise ValueError(f'the transform {name!r} has no batched counterpart; those that have one are '
+                         f'{sorted(SUPPORTED)} and PackInputs at the end. Take it out of the pipeline, or use the '
+                         'per-image pipeline.')
+    build, known = SUPPORTED[name]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f'{name}: the option {unknown[0]!r} has no batched counterpart; those that have one are '
+                         f'{sorted(known)}.')
+    if name in REQUIRED and REQUIRED[name] not in options:
+        raise ValueError(f'{name}: {REQUIRED[name]!r} is missing.')
+    return build(**options)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The random choices for one batch: a function of the generator's state, the number and the size of the images.
+
+    Args:
+        number (int): Images N.
+        height (int): Of the images that the plan is for.
+        width (int): Of the images that the plan is for.
+        draws (tuple[dict]): Of each transform in turn, what its ``draw`` gave.
+        buffer (np.ndarray): What the device needs of them, one after another, int64.
+    """
+    number: int
+    height: int
+    width: int
+    draws: tuple[Drawn, ...]
+    buffer: np.ndarray
+
+
+class BatchedPipeline:
+    """The batched counterpart of a per-image pipeline, from the same configs.
+
+    One generator on the host gives the same choices, and the same images bit by bit, on every device. Nothing waits for
+    the device: the choices reach it in one copy (from pinned memory to a GPU).
+
+    Args:
+        transforms (Sequence[dict]): Configs of the transforms; a final ``PackInputs`` is accepted.
+
+    Raises:
+        ValueError: If a transform, or an option of it, has no batched counterpart.
+    """
+
+    def __init__(self, transforms: Sequence[dict]) -> None:
+        transforms = list(transforms)
+        if transforms and str(transforms[-1].get('type')).rsplit('.', 1)[-1] == 'PackInputs':
+            options = sorted(set(transforms.pop()) - {'type'})
+            if options:
+                raise ValueError(f'PackInputs: the option {options[0]!r} has no batched counterpart; it has none.')
+        self.transforms: list[BatchedTransform] = []
+        for transform in map(_build, transforms):
+            last = self.transforms[-1] if self.transforms else None
+            if isinstance(last, BatchedCropFlip) and last.takes_flip(transform):
+                last.prob, last.direction = transform.prob, transform.direction
+            else:
+                self.transforms.append(transform)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result for images of a size."""
+        for transform in self.transforms:
+            height, width = transform.output_size(height, width)
+        return height, width
+
+    def draw(self, generator: np.random.Generator, number: int, height: int, width: int) -> Plan:
+        """Draw the choices for a batch, on the host.
+
+        Args:
+            generator (np.random.Generator): Source of randomness.
+            number (int): Images N.
+            height (int): Of the images.
+            width (int): Of the images.
+
+        Returns:
+            Plan: For :meth:`apply`, on any device.
+        """
+        draws, size = [], (height, width)
+        for transform in self.transforms:
+            draws.append(transform.draw(generator, number, *size))
+            size = transform.output_size(*size)
+        arrays = [drawn[key].ravel() for transform, drawn in zip(self.transforms, draws, strict=True)
+                  for key in transform.device_keys]
+        buffer = np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
+        return Plan(number, height, width, tuple(draws), buffer)
+
+    def apply(self, images: Tensor, plan: Plan) -> Tensor:
+        """Apply the choices; the same result on every device.
+
+        Args:
+            images (Tensor): uint8, shape ``(N, 3, H, W)``, on any device; they are not changed.
+            plan (Plan): From :meth:`draw` for this number and size.
+
+        Returns:
+            Tensor: uint8, shape ``(N, 3, H', W')``; the images themselves if there is no transform.
+
+        Raises:
+            TypeError: If the images are not uint8.
+            ValueError: If they do not have the shape that the plan is for.
+        """
+        if images.dtype != torch.uint8:
+            raise TypeError(f'the batched pipeline needs uint8 images, got {images.dtype}. Normalise after it.')
+        shape = (plan.number, 3, plan.height, plan.width)
+        if images.shape != shape:
+            raise ValueError(f'the plan is for images of shape {shape}, got {tuple(images.shape)}.')
+        buffer = torch.from_numpy(plan.buffer)
+        if images.is_cuda and buffer.numel():
+            buffer = buffer.pin_memory().to(images.device, non_blocking=True)
+        else:
+            buffer = buffer.to(images.device)
+        start = 0
+        for transform, drawn in zip(self.transforms, plan.draws, strict=True):
+            drawn = dict(drawn)
+            for key in transform.device_keys:
+                size = drawn[key].size
+                drawn[key] = buffer[start:start + size].view(drawn[key].shape)
+                start += size
+            images = transform.apply(images, drawn)
+        return images
+
+    def __call__(self, images: Tensor, generator: np.random.Generator) -> Tensor:
+        """Draw and apply."""
+        return self.apply(images, self.draw(generator, len(images), *images.shape[2:]))

@@ -1,0 +1,128 @@
+"""Crop, flip and Cutout on batches."""
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .batched_transform import BatchedTransform, Drawn
+
+
+def _sides(padding: int | Sequence[int] | None) -> tuple[int, int, int, int]:
+    """Padding as (left, top, right, bottom), from mmcv's one, two or four numbers."""
+    sides = (padding or 0, ) if padding is None or isinstance(padding, int) else tuple(padding)
+    if len(sides) not in (1, 2, 4) or not all(isinstance(side, int) and side >= 0 for side in sides):
+        raise ValueError(f'RandomCrop: padding={padding!r} must be one, two or four integers of at least 0.')
+    return sides * (4 // len(sides))
+
+
+class BatchedCropFlip(BatchedTransform):
+    """mmpretrain's RandomCrop and mmcv's RandomFlip after it, as one choice of source pixels.
+
+    Args:
+        crop_size (int or Sequence[int], optional): Height and width. None: no crop.
+        padding (int or Sequence[int], optional): Border of constant value that is added first.
+        pad_if_needed (bool): Whether smaller images are padded to the size. Defaults to False.
+        pad_val (int or Sequence[int]): Value of added pixels, or one for each channel. Defaults to 0.
+        prob (float): Probability of a flip. Defaults to 0.
+        direction (str): ``'horizontal'`` or ``'vertical'``. Defaults to ``'horizontal'``.
+
+    Raises:
+        ValueError: If an argument is none of these.
+    """
+    device_keys = ('row', 'row_step', 'column', 'column_step')
+
+    def __init__(self, crop_size: int | Sequence[int] | None = None, padding: int | Sequence[int] | None = None,
+                 pad_if_needed: bool = False, pad_val: int | Sequence[int] = 0, prob: float = 0.,
+                 direction: str = 'horizontal') -> None:
+        size = (crop_size, ) * 2 if crop_size is None or isinstance(crop_size, int) else tuple(crop_size)
+        if crop_size is not None and (len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size)):
+            raise ValueError(f'RandomCrop: crop_size={crop_size!r} must be one or two positive integers.')
+        values = (pad_val, ) * 3 if isinstance(pad_val, int) else tuple(pad_val)
+        if len(values) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in values):
+            raise ValueError(f'RandomCrop: pad_val={pad_val!r} must be one or three integers from 0 to 255.')
+        if isinstance(prob, bool) or not isinstance(prob, (int, float)) or not 0 <= prob <= 1:
+            raise ValueError(f'RandomFlip: prob={prob!r} must be a number from 0 to 1 in the batched pipeline.')
+        if direction not in ('horizontal', 'vertical'):
+            raise ValueError(f"RandomFlip: direction={direction!r} must be 'horizontal' or 'vertical' in the batched "
+                             'pipeline.')
+        self.crop_size, self.padding, self.pad_val = None if crop_size is None else size, _sides(padding), values
+        self.pad_if_needed, self.prob, self.direction = pad_if_needed, prob, direction
+
+    def takes_flip(self, other: BatchedTransform) -> bool:
+        """Whether ``other`` is a mere flip that this one can do as well."""
+        return isinstance(other, BatchedCropFlip) and other.crop_size is None and not self.prob
+
+    def _borders(self, height: int, width: int) -> tuple[int, int, int, int]:
+        left, top, right, bottom = self.padding
+        if self.pad_if_needed and self.crop_size:
+            more_rows = math.ceil(max(0, self.crop_size[0] - height - top - bottom) / 2)
+            more_columns = math.ceil(max(0, self.crop_size[1] - width - left - right) / 2)
+            return left + more_columns, top + more_rows, right + more_columns, bottom + more_rows
+        return left, top, right, bottom
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """The crop size, or less where the padded image is smaller."""
+        if self.crop_size is None:
+            return height, width
+        left, top, right, bottom = self._borders(height, width)
+        return min(self.crop_size[0], height + top + bottom), min(self.crop_size[1], width + left + right)
+
+    def draw(self, generator: np.random.Generator, number: int, height: int, width: int) -> Drawn:
+        """Offset of the crop in the padded image and whether it is flipped."""
+        left, top, right, bottom = self._borders(height, width)
+        rows, columns = self.output_size(height, width)
+        row = generator.integers(height + top + bottom - rows + 1, size=number)
+        column = generator.integers(width + left + right - columns + 1, size=number)
+        flip = (generator.random(number) < self.prob).astype(np.int64)
+        across, down = (flip, 0 * flip) if self.direction == 'horizontal' else (0 * flip, flip)
+        return dict(
+            top=row, left=column, flip=flip,
+            row=row + down * (rows - 1), row_step=1 - 2 * down,
+            column=column + across * (columns - 1), column_step=1 - 2 * across)
+
+    def apply(self, images: Tensor, drawn: Mapping[str, Tensor | np.ndarray]) -> Tensor:
+        """See :class:`BatchedTransform`."""
+        number, _, height, width = images.shape
+        rows, columns = self.output_size(height, width)
+        left, top, right, bottom = self._borders(height, width)
+        if left or top or right or bottom:
+            canvas = images.new_full((number, 3, height + top + bottom, width + left + right), self.pad_val[0])
+            for channel, value in enumerate(self.pad_val):
+                if value != self.pad_val[0]:
+                    canvas[:, channel] = value
+            canvas[:, :, top:top + height, left:left + width] = images
+            images, width = canvas, width + left + right
+        row, row_step, column, column_step = (drawn[key].unsqueeze(1) for key in self.device_keys)
+        row = (torch.arange(rows, device=images.device) * row_step).add_(row).mul_(width)
+        column = (torch.arange(columns, device=images.device) * column_step).add_(column)
+        index = (row.unsqueeze(2) + column.unsqueeze(1)).view(number, 1, -1).expand(-1, 3, -1)
+        return images.flatten(2).gather(2, index).view(number, 3, rows, columns)
+
+
+class BatchedCutout(BatchedTransform):
+    """Counterpart of ``CIFARCutout``: a black square, clipped at the border.
+
+    Args:
+        size (int): Side of the square in pixels.
+    """
+    device_keys = ('top', 'left')
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def draw(self, generator: np.random.Generator, number: int, height: int, width: int) -> Drawn:
+        """First row and column of the square, which may lie outside."""
+        row, column = generator.integers(height, size=number), generator.integers(width, size=number)
+        return dict(row=row, column=column, top=row - self.size // 2, left=column - self.size // 2)
+
+    def apply(self, images: Tensor, drawn: Mapping[str, Tensor | np.ndarray]) -> Tensor:
+        """See :class:`BatchedTransform`."""
+        def outside(first: Tensor, length: int) -> Tensor:
+            distance = torch.arange(length, device=images.device) - first.unsqueeze(1)
+            return (distance < 0).logical_or_(distance >= self.size)
+
+        rows, columns = (outside(drawn[key], length)
+                         for key, length in zip(self.device_keys, images.shape[2:], strict=True))
+        return images * (rows.unsqueeze(2) | columns.unsqueeze(1)).unsqueeze(1)

@@ -1,0 +1,201 @@
+"""AutoAugment's operations on batches, equal to Pillow's bit by bit, on any device and without waiting for it.
+
+The images are sorted by kind of operation with index lists from the host; each kind then is a few tensor operations for
+all of its images.
+"""
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .image_operations import Fill
+from .operation_bank import KINDS, Entry, OperationBank, kind_of, lookup_rows
+
+
+@lru_cache(maxsize=8)
+def _bank(entries: tuple[Entry, ...], height: int, width: int, fill: Fill, device: torch.device) -> OperationBank:
+    return OperationBank(entries, height, width, fill, device)
+
+
+def grey(images: Tensor) -> Tensor:
+    """ITU-R 601 luma as Pillow rounds it.
+
+    Args:
+        images (Tensor): uint8, shape ``(N, 3, H, W)``.
+
+    Returns:
+        Tensor: int32, shape ``(N, H, W)``.
+    """
+    red, green, blue = images.to(torch.int32).unbind(1)
+    mixed = red.mul(19595).add_(green, alpha=38470).add_(blue, alpha=7471).add_(1 << 15)
+    return mixed.bitwise_right_shift_(16)
+
+
+def smooth(images: Tensor) -> Tensor:
+    """Pillow's SMOOTH filter: weights 1, and 5 in the centre, over 13; the border stays.
+
+    Args:
+        images (Tensor): uint8, shape ``(N, 3, H, W)``.
+
+    Returns:
+        Tensor: uint8, shape ``(N, 3, H, W)``.
+    """
+    out = images.clone()
+    if min(images.shape[2:]) < 3:
+        return out
+    wide = images.to(torch.int16)
+    rows = (wide[:, :, :-2] + wide[:, :, 1:-1]).add_(wide[:, :, 2:])
+    total = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:]).add_(wide[:, :, 1:-1, 1:-1], alpha=4)
+    # (total + 6.5) / 13 is at least 1/26 away from an integer: rounding can't change the byte.
+    out[:, :, 1:-1, 1:-1] = total.to(torch.float32).add_(6.5).mul_(1 / 13)
+    return out
+
+
+def blend(images: Tensor, degenerate: Tensor, factors: Tensor) -> Tensor:
+    """``degenerate + factor * (image - degenerate)`` in single precision, clipped and truncated by the caller's copy.
+
+    Args:
+        images (Tensor): uint8, shape ``(N, 3, H, W)``.
+        degenerate (Tensor): uint8, same shape.
+        factors (Tensor): float32, shape ``(N,)``.
+
+    Returns:
+        Tensor: float32, same shape as the images, 0 … 255.
+    """
+    low = degenerate.to(torch.float32)
+    # not addcmul: a fused multiply-add rounds once where Pillow rounds twice
+    return (images - low).mul_(factors.view(-1, 1, 1, 1)).add_(low).clamp_(0, 255)
+
+
+def equalize_tables(levels: Tensor, highest: Tensor) -> Tensor:
+    """The lookup tables of histogram equalisation.
+
+    Args:
+        levels (Tensor): Values, int64, shape ``(M, H * W)``; M is images × channels.
+        highest (Tensor): The largest value of each row, int64, shape ``(M,)``.
+
+    Returns:
+        Tensor: uint8, shape ``(M, 256)``.
+    """
+    pixels = levels.shape[1]
+    ones = torch.ones((), dtype=torch.int32, device=levels.device).expand_as(levels)
+    histogram = ones.new_zeros(len(levels), 256).scatter_add_(1, levels, ones)
+    step = (pixels - histogram.gather(1, highest[:, None])).div_(255, rounding_mode='trunc')
+    below = histogram.cumsum(1, dtype=torch.int32).sub_(histogram).add_(step.bitwise_right_shift(1))
+    tables = below.div_(step.clamp(min=1), rounding_mode='trunc').clamp_(max=255)
+    identity = torch.arange(256, dtype=torch.int32, device=levels.device)
+    return torch.where(step > 0, tables, identity).to(torch.uint8)
+
+
+class BatchedOperations:
+    """A list of operations, each with its magnitude, of which each image of a batch gets one or none.
+
+    Args:
+        entries (Sequence): Distinct (operation, signed magnitude) pairs; see ``policies.MAGNITUDES``.
+        fill (tuple): RGB colour of pixels from outside of the image. Defaults to grey.
+    """
+
+    def __init__(self, entries: Sequence[Entry], fill: Fill = (128, 128, 128)) -> None:
+        self.entries, self.fill = tuple(entries), tuple(fill)
+        self._kinds = np.array([KINDS.index(kind_of(operation)) for operation, _ in self.entries], np.int64)
+        self._rows, _ = lookup_rows(self.entries)
+
+    def sort(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sort the images by the kind of their operation, on the host.
+
+        Args:
+            chosen (np.ndarray): Index into the entries, or −1 for none, int64, shape ``(N,)``.
+
+        Returns:
+            tuple: Indices of the n images that get an operation, int64, shape ``(n,)``; the rows of their tables, int64,
+            shape ``(n,)``; and the number of images of each kind, shape ``(len(KINDS),)``.
+        """
+        images = np.flatnonzero(chosen >= 0)
+        kinds = self._kinds[chosen[images]]
+        images = images[np.argsort(kinds, kind='stable')]
+        return images, self._rows[chosen[images]], np.bincount(kinds, minlength=len(KINDS))
+
+    def apply_(self, images: Tensor, indices: Tensor, rows: Tensor, counts: np.ndarray) -> Tensor:
+        """Apply to each image its operation, in place.
+
+        Args:
+            images (Tensor): uint8, contiguous, shape ``(N, 3, H, W)``.
+            indices (Tensor): First result of :meth:`sort`, on the device of the images.
+            rows (Tensor): Second result of :meth:`sort`, on the device of the images.
+            counts (np.ndarray): Third result of :meth:`sort`.
+
+        Returns:
+            Tensor: ``images``.
+        """
+        if not len(indices):
+            return images
+        bank = _bank(self.entries, *images.shape[2:], self.fill, images.device)
+        ends = dict(zip(KINDS, np.cumsum(counts).tolist(), strict=True))
+        work = images.index_select(0, indices)
+        first, last = ends['table'], ends['color']
+        luma = grey(work[first:last]) if last > first else None
+        contrasts = ends['contrast'] - first
+        self._look_up(bank, work, rows, ends, luma)
+        if ends['sharpness'] > ends['contrast']:
+            target = work[ends['contrast']:ends['sharpness']]
+            parts = []
+            if ends['color'] > ends['contrast']:
+                parts.append(luma[contrasts:].unsqueeze(1).expand(-1, 3, -1, -1).to(torch.uint8))
+            if ends['sharpness'] > ends['color']:
+                parts.append(smooth(work[ends['color']:ends['sharpness']]))
+            degenerate = torch.cat(parts) if len(parts) > 1 else parts[0]
+            target.copy_(blend(target, degenerate, bank.factors[rows[ends['contrast']:ends['sharpness']]]))
+        if ends['nearest'] > ends['sharpness']:
+            _move(bank, work[ends['sharpness']:ends['nearest']], rows[ends['sharpness']:ends['nearest']])
+        if ends['shear'] > ends['nearest']:
+            _shear(bank, work[ends['nearest']:], rows[ends['nearest']:])
+        return images.index_copy_(0, indices, work)
+
+    @staticmethod
+    def _look_up(bank: OperationBank, work: Tensor, rows: Tensor, ends: dict[str, int], luma: Tensor | None) -> None:
+        """All operations that are a table for each channel, on the first images of ``work``."""
+        equalized, stretched, fixed, end = (ends[kind] for kind in KINDS[:4])
+        if not end:
+            return
+        pixels = work.shape[2] * work.shape[3]
+        values = work[:end].view(end * 3, pixels)
+        levels = values.to(torch.int64)
+        if stretched:
+            highest = values[:stretched * 3].amax(1).to(torch.int64)
+        tables = [equalize_tables(levels[:equalized * 3], highest[:equalized * 3])] if equalized else []
+        if end > equalized:
+            chosen = rows[equalized:end, None].repeat(1, 3)
+            if stretched > equalized:
+                lowest = values[equalized * 3:stretched * 3].amin(1).to(torch.int64)
+                spread = highest[equalized * 3:].add(lowest, alpha=256)
+                chosen[:stretched - equalized].add_(spread.view(-1, 3))
+            if end > fixed:
+                total = luma[:end - fixed].sum((1, 2))
+                mean = total.mul_(2).add_(pixels).div_(2 * pixels, rounding_mode='trunc')
+                chosen[fixed - equalized:].add_(mean[:, None])
+            tables.append(bank.tables.index_select(0, chosen.view(-1)))
+        tables = torch.cat(tables) if len(tables) > 1 else tables[0]
+        torch.gather(tables, 1, levels, out=values)
+
+
+def _move(bank: OperationBank, work: Tensor, rows: Tensor) -> None:
+    """Translations and rotations: each pixel is another one or the fill colour."""
+    flat = work.view(len(work), 3, -1)
+    source = torch.cat([flat, bank.fill.expand(len(work), 3, 1)], 2)
+    index = bank.sources.index_select(0, rows).unsqueeze(1).expand(-1, 3, -1)
+    torch.gather(source, 2, index, out=flat)
+
+
+def _shear(bank: OperationBank, work: Tensor, rows: Tensor) -> None:
+    """Cubic convolution with a = −1 along one axis, in double precision, in Pillow's order."""
+    flat = work.view(len(work), 3, -1)
+    index = bank.neighbours.index_select(0, rows).unsqueeze(1).expand(-1, 3, -1)
+    v1, v2, v3, v4 = flat.gather(2, index).to(torch.float64).view(len(work), 3, 4, -1).unbind(2)
+    distance = bank.distances.index_select(0, rows).unsqueeze(1)
+    left, right = v1 - v2, v3 - v4
+    value = (left + right).mul_(distance)
+    value = left.mul_(2).add_(right).sub_(value).mul_(distance)
+    value = value.add_(v3 - v1).mul_(distance).add_(v2).clamp_(0, 255).to(torch.uint8)
+    torch.where(bank.inside.index_select(0, rows).unsqueeze(1), value, bank.fill, out=flat)

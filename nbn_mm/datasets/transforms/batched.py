@@ -15,6 +15,12 @@ from .cutout import CIFARCutout
 __all__ = ['BatchedPipeline', 'BatchedTransform', 'Plan']
 
 
+def _flip(prob: float, direction: str = 'horizontal') -> BatchedCropFlip:
+    if direction != 'horizontal':
+        raise ValueError(f"RandomFlip: direction={direction!r} must be 'horizontal' in the batched pipeline.")
+    return BatchedCropFlip(prob=prob)
+
+
 def _crop(crop_size: int | Sequence[int], padding_mode: str = 'constant', **options: object) -> BatchedCropFlip:
     if padding_mode != 'constant':
         raise ValueError(f"RandomCrop: padding_mode={padding_mode!r} must be 'constant' in the batched pipeline.")
@@ -24,8 +30,7 @@ def _crop(crop_size: int | Sequence[int], padding_mode: str = 'constant', **opti
 # Type in a config -> its batched counterpart and the options that this one has. Our own per-image classes check theirs.
 SUPPORTED: dict[str, tuple[Callable[..., BatchedTransform], tuple[str, ...]]] = {
     'RandomCrop': (_crop, ('crop_size', 'padding', 'pad_if_needed', 'pad_val', 'padding_mode')),
-    'RandomFlip': (lambda prob, direction='horizontal': BatchedCropFlip(prob=prob, direction=direction),
-                   ('prob', 'direction')),
+    'RandomFlip': (_flip, ('prob', 'direction')),
     'CIFARAutoAugment': (lambda **options: BatchedAutoAugment(CIFARAutoAugment(**options).fill), ('fill', )),
     'CIFARCutout': (lambda **options: BatchedCutout(CIFARCutout(**options).size), ('size', )),
 }
@@ -91,7 +96,7 @@ class BatchedPipeline:
         for transform in map(_build, transforms):
             last = self.transforms[-1] if self.transforms else None
             if isinstance(last, BatchedCropFlip) and last.takes_flip(transform):
-                last.prob, last.direction = transform.prob, transform.direction
+                last.prob = transform.prob
             else:
                 self.transforms.append(transform)
 

@@ -16,7 +16,7 @@ class BatchedAutoAugment(BatchedTransform):
         fill (Sequence[int]): RGB colour of pixels from outside of the image. Defaults to ``(128, 128, 128)``.
         policy (Policy): Sub-policies of two steps each. Defaults to :data:`CIFAR10_POLICY`.
     """
-    device_keys = ('images_0', 'rows_0', 'images_1', 'rows_1')
+    device_keys = ('order_0', 'rows_0', 'order_1', 'rows_1', 'restore')
 
     def __init__(self, fill: Sequence[int] = (128, 128, 128), policy: Policy = CIFAR10_POLICY) -> None:
         signed = [[[(name, sign * magnitude_of(name, level)) for sign in ((1, -1) if name in SIGNED else (1, 1))]
@@ -33,11 +33,12 @@ class BatchedAutoAugment(BatchedTransform):
         applied = generator.random((number, 2)) < self.probabilities[policy]
         negative = generator.integers(2, size=(number, 2))
         chosen = np.where(applied, self.choices[policy[:, None], [[0, 1]], negative], -1)
-        drawn = dict(policy=policy, applied=applied, chosen=chosen)
+        drawn, where = dict(policy=policy, applied=applied, chosen=chosen), np.arange(number)
         for step in (0, 1):
-            drawn |= zip((f'images_{step}', f'rows_{step}', f'counts_{step}'), self.operations.sort(chosen[:, step]),
-                         strict=True)
-        return drawn
+            order, rows, counts = self.operations.sort(chosen[where, step])
+            drawn |= {f'order_{step}': order, f'rows_{step}': rows, f'counts_{step}': counts}
+            where = where[order]
+        return drawn | dict(restore=np.argsort(where))
 
     def steps(self, drawn: Drawn) -> list[list[tuple[str, float]]]:
         """What was drawn for each image: zero to two operations, each with its signed magnitude."""
@@ -45,7 +46,7 @@ class BatchedAutoAugment(BatchedTransform):
 
     def apply(self, images: Tensor, drawn: Mapping[str, Tensor | np.ndarray]) -> Tensor:
         """See :class:`BatchedTransform`."""
-        images = images.clone()
         for step in (0, 1):
-            self.operations.apply_(images, *(drawn[f'{key}_{step}'] for key in ('images', 'rows', 'counts')))
-        return images
+            images = images.index_select(0, drawn[f'order_{step}'])
+            self.operations.apply_(images, drawn[f'rows_{step}'], drawn[f'counts_{step}'])
+        return images.index_select(0, drawn['restore'])

@@ -1,6 +1,7 @@
 """Crop, flip and Cutout on batches."""
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -25,17 +26,15 @@ class BatchedCropFlip(BatchedTransform):
         padding (int or Sequence[int], optional): Border of constant value that is added first.
         pad_if_needed (bool): Whether smaller images are padded to the size. Defaults to False.
         pad_val (int or Sequence[int]): Value of added pixels, or one for each channel. Defaults to 0.
-        prob (float): Probability of a flip. Defaults to 0.
-        direction (str): ``'horizontal'`` or ``'vertical'``. Defaults to ``'horizontal'``.
+        prob (float): Probability of a horizontal flip. Defaults to 0.
 
     Raises:
         ValueError: If an argument is none of these.
     """
-    device_keys = ('row', 'row_step', 'column', 'column_step')
+    device_keys = ('start', )
 
     def __init__(self, crop_size: int | Sequence[int] | None = None, padding: int | Sequence[int] | None = None,
-                 pad_if_needed: bool = False, pad_val: int | Sequence[int] = 0, prob: float = 0.,
-                 direction: str = 'horizontal') -> None:
+                 pad_if_needed: bool = False, pad_val: int | Sequence[int] = 0, prob: float = 0.) -> None:
         size = (crop_size, ) * 2 if crop_size is None or isinstance(crop_size, int) else tuple(crop_size)
         if crop_size is not None and (len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size)):
             raise ValueError(f'RandomCrop: crop_size={crop_size!r} must be one or two positive integers.')
@@ -44,11 +43,8 @@ class BatchedCropFlip(BatchedTransform):
             raise ValueError(f'RandomCrop: pad_val={pad_val!r} must be one or three integers from 0 to 255.')
         if isinstance(prob, bool) or not isinstance(prob, (int, float)) or not 0 <= prob <= 1:
             raise ValueError(f'RandomFlip: prob={prob!r} must be a number from 0 to 1 in the batched pipeline.')
-        if direction not in ('horizontal', 'vertical'):
-            raise ValueError(f"RandomFlip: direction={direction!r} must be 'horizontal' or 'vertical' in the batched "
-                             'pipeline.')
         self.crop_size, self.padding, self.pad_val = None if crop_size is None else size, _sides(padding), values
-        self.pad_if_needed, self.prob, self.direction = pad_if_needed, prob, direction
+        self.pad_if_needed, self.prob = pad_if_needed, prob
 
     def takes_flip(self, other: BatchedTransform) -> bool:
         """Whether ``other`` is a mere flip that this one can do as well."""
@@ -73,32 +69,48 @@ class BatchedCropFlip(BatchedTransform):
         """Offset of the crop in the padded image and whether it is flipped."""
         left, top, right, bottom = self._borders(height, width)
         rows, columns = self.output_size(height, width)
-        row = generator.integers(height + top + bottom - rows + 1, size=number)
-        column = generator.integers(width + left + right - columns + 1, size=number)
-        flip = (generator.random(number) < self.prob).astype(np.int64)
-        across, down = (flip, 0 * flip) if self.direction == 'horizontal' else (0 * flip, flip)
-        return dict(
-            top=row, left=column, flip=flip,
-            row=row + down * (rows - 1), row_step=1 - 2 * down,
-            column=column + across * (columns - 1), column_step=1 - 2 * across)
+        full_rows, full_columns = height + top + bottom, width + left + right
+        row = generator.integers(full_rows - rows + 1, size=number)
+        column = generator.integers(full_columns - columns + 1, size=number)
+        flip = generator.random(number) < self.prob
+        # The mirrored batch follows the batch itself in memory.
+        image = np.arange(number) + number * flip
+        first = np.where(flip, full_columns - columns - column, column)
+        start = (image * 3 * full_rows + row) * full_columns + first
+        return dict(top=row, left=column, flip=flip, start=start)
 
     def apply(self, images: Tensor, drawn: Mapping[str, Tensor | np.ndarray]) -> Tensor:
         """See :class:`BatchedTransform`."""
         number, _, height, width = images.shape
         rows, columns = self.output_size(height, width)
         left, top, right, bottom = self._borders(height, width)
-        if left or top or right or bottom:
-            canvas = images.new_full((number, 3, height + top + bottom, width + left + right), self.pad_val[0])
-            for channel, value in enumerate(self.pad_val):
-                if value != self.pad_val[0]:
-                    canvas[:, channel] = value
-            canvas[:, :, top:top + height, left:left + width] = images
-            images, width = canvas, width + left + right
-        row, row_step, column, column_step = (drawn[key].unsqueeze(1) for key in self.device_keys)
-        row = (torch.arange(rows, device=images.device) * row_step).add_(row).mul_(width)
-        column = (torch.arange(columns, device=images.device) * column_step).add_(column)
-        index = (row.unsqueeze(2) + column.unsqueeze(1)).view(number, 1, -1).expand(-1, 3, -1)
-        return images.flatten(2).gather(2, index).view(number, 3, rows, columns)
+        full_rows, full_columns = height + top + bottom, width + left + right
+        canvas = images.new_full((1 + (self.prob > 0), number, 3, full_rows, full_columns), self.pad_val[0])
+        for channel, value in enumerate(self.pad_val):
+            if value != self.pad_val[0]:
+                canvas[:, :, channel] = value
+        canvas[0, :, :, top:top + height, left:left + width] = images
+        if self.prob:
+            canvas[1, :, :, top:top + height, right:right + width] = images.flip(3)
+        # Each row of the result lies in one piece in the canvas: copying pieces is several times faster than pixels.
+        pieces = canvas.view(-1).as_strided((max(canvas.numel() - columns + 1, 0), columns), (1, 1))
+        starts = drawn['start'].view(-1, 1, 1) + _row_starts(full_rows, full_columns, rows, images.device)
+        return pieces.index_select(0, starts.view(-1)).view(number, 3, rows, columns)
+
+
+@lru_cache(maxsize=8)
+def _row_starts(full_rows: int, full_columns: int, rows: int, device: torch.device) -> Tensor:
+    """Where the rows of a crop lie, from its first pixel on, int64, shape ``(3, rows)``."""
+    channels = torch.arange(3, device=device)[:, None] * full_rows
+    return (channels + torch.arange(rows, device=device)) * full_columns
+
+
+@lru_cache(maxsize=8)
+def _outside(size: int, length: int, device: torch.device) -> Tensor:
+    """1 outside of the square, uint8, shape ``(length, length)``: by centre, position."""
+    positions = torch.arange(length, device=device)
+    distance = positions - (positions[:, None] - size // 2)
+    return ((distance < 0) | (distance >= size)).to(torch.uint8)
 
 
 class BatchedCutout(BatchedTransform):
@@ -107,22 +119,17 @@ class BatchedCutout(BatchedTransform):
     Args:
         size (int): Side of the square in pixels.
     """
-    device_keys = ('top', 'left')
+    device_keys = ('row', 'column')
 
     def __init__(self, size: int) -> None:
         self.size = size
 
     def draw(self, generator: np.random.Generator, number: int, height: int, width: int) -> Drawn:
-        """First row and column of the square, which may lie outside."""
-        row, column = generator.integers(height, size=number), generator.integers(width, size=number)
-        return dict(row=row, column=column, top=row - self.size // 2, left=column - self.size // 2)
+        """Centre of the square."""
+        return dict(row=generator.integers(height, size=number), column=generator.integers(width, size=number))
 
     def apply(self, images: Tensor, drawn: Mapping[str, Tensor | np.ndarray]) -> Tensor:
         """See :class:`BatchedTransform`."""
-        def outside(first: Tensor, length: int) -> Tensor:
-            distance = torch.arange(length, device=images.device) - first.unsqueeze(1)
-            return (distance < 0).logical_or_(distance >= self.size)
-
-        rows, columns = (outside(drawn[key], length)
+        rows, columns = (_outside(self.size, length, images.device).index_select(0, drawn[key])
                          for key, length in zip(self.device_keys, images.shape[2:], strict=True))
         return images * (rows.unsqueeze(2) | columns.unsqueeze(1)).unsqueeze(1)

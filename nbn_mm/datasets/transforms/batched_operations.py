@@ -1,7 +1,6 @@
 """AutoAugment's operations on batches, equal to Pillow's bit by bit, on any device and without waiting for it.
 
-The images are sorted by kind of operation with index lists from the host; each kind then is a few tensor operations for
-all of its images.
+The host sorts the images by kind of operation; each kind then is a few tensor operations on a slice of the batch.
 """
 from collections.abc import Sequence
 from functools import lru_cache
@@ -26,11 +25,13 @@ def grey(images: Tensor) -> Tensor:
         images (Tensor): uint8, shape ``(N, 3, H, W)``.
 
     Returns:
-        Tensor: int32, shape ``(N, H, W)``.
+        Tensor: uint8, shape ``(N, H, W)``.
     """
-    red, green, blue = images.to(torch.int32).unbind(1)
-    mixed = red.mul(19595).add_(green, alpha=38470).add_(blue, alpha=7471).add_(1 << 15)
-    return mixed.bitwise_right_shift_(16)
+    # Pillow's 16-bit fixed point: products and sums are multiples of 2^-16 below 256, so that float32 holds them.
+    red, green, blue = images.to(torch.float32).unbind(1)
+    scale = 2.**-16
+    mixed = red.mul(19595 * scale).add_(green, alpha=38470 * scale).add_(blue, alpha=7471 * scale).add_(0.5)
+    return mixed.to(torch.uint8)
 
 
 def smooth(images: Tensor) -> Tensor:
@@ -66,15 +67,16 @@ def blend(images: Tensor, degenerate: Tensor, factors: Tensor) -> Tensor:
     """
     low = degenerate.to(torch.float32)
     # not addcmul: a fused multiply-add rounds once where Pillow rounds twice
-    return (images - low).mul_(factors.view(-1, 1, 1, 1)).add_(low).clamp_(0, 255)
+    return images.to(torch.float32).sub_(low).mul_(factors.view(-1, 1, 1, 1)).add_(low).clamp_(0, 255)
 
 
-def equalize_tables(levels: Tensor, highest: Tensor) -> Tensor:
+def equalize_tables(levels: Tensor, highest: Tensor, identity: Tensor) -> Tensor:
     """The lookup tables of histogram equalisation.
 
     Args:
         levels (Tensor): Values, int64, shape ``(M, H * W)``; M is images × channels.
         highest (Tensor): The largest value of each row, int64, shape ``(M,)``.
+        identity (Tensor): 0 … 255, uint8, for rows that Pillow leaves alone.
 
     Returns:
         Tensor: uint8, shape ``(M, 256)``.
@@ -84,9 +86,9 @@ def equalize_tables(levels: Tensor, highest: Tensor) -> Tensor:
     histogram = ones.new_zeros(len(levels), 256).scatter_add_(1, levels, ones)
     step = (pixels - histogram.gather(1, highest[:, None])).div_(255, rounding_mode='trunc')
     below = histogram.cumsum(1, dtype=torch.int32).sub_(histogram).add_(step.bitwise_right_shift(1))
-    tables = below.div_(step.clamp(min=1), rounding_mode='trunc').clamp_(max=255)
-    identity = torch.arange(256, dtype=torch.int32, device=levels.device)
-    return torch.where(step > 0, tables, identity).to(torch.uint8)
+    # single precision gives the integer quotient of numbers below 2^24, and several times faster
+    tables = below.to(torch.float32).div_(step.clamp(min=1)).clamp_(max=255).to(torch.uint8)
+    return torch.where(step > 0, tables, identity)
 
 
 class BatchedOperations:
@@ -109,75 +111,68 @@ class BatchedOperations:
             chosen (np.ndarray): Index into the entries, or −1 for none, int64, shape ``(N,)``.
 
         Returns:
-            tuple: Indices of the n images that get an operation, int64, shape ``(n,)``; the rows of their tables, int64,
-            shape ``(n,)``; and the number of images of each kind, shape ``(len(KINDS),)``.
+            tuple: The images in their new order, those without an operation last, int64, shape ``(N,)``; the rows of
+            the tables of the n others, int64, shape ``(n,)``; and the number of images of each kind, shape
+            ``(len(KINDS),)``.
         """
-        images = np.flatnonzero(chosen >= 0)
-        kinds = self._kinds[chosen[images]]
-        images = images[np.argsort(kinds, kind='stable')]
-        return images, self._rows[chosen[images]], np.bincount(kinds, minlength=len(KINDS))
+        kinds = np.where(chosen < 0, len(KINDS), self._kinds[chosen])
+        order = np.argsort(kinds, kind='stable')
+        counts = np.bincount(kinds, minlength=len(KINDS) + 1)[:-1]
+        return order, self._rows[chosen[order[:counts.sum()]]], counts
 
-    def apply_(self, images: Tensor, indices: Tensor, rows: Tensor, counts: np.ndarray) -> Tensor:
+    def apply_(self, images: Tensor, rows: Tensor, counts: np.ndarray) -> Tensor:
         """Apply to each image its operation, in place.
 
         Args:
-            images (Tensor): uint8, contiguous, shape ``(N, 3, H, W)``.
-            indices (Tensor): First result of :meth:`sort`, on the device of the images.
+            images (Tensor): uint8, contiguous, shape ``(N, 3, H, W)``, in the order of :meth:`sort`.
             rows (Tensor): Second result of :meth:`sort`, on the device of the images.
             counts (np.ndarray): Third result of :meth:`sort`.
 
         Returns:
             Tensor: ``images``.
         """
-        if not len(indices):
+        if not len(rows):
             return images
         bank = _bank(self.entries, *images.shape[2:], self.fill, images.device)
         ends = dict(zip(KINDS, np.cumsum(counts).tolist(), strict=True))
-        work = images.index_select(0, indices)
-        first, last = ends['table'], ends['color']
-        luma = grey(work[first:last]) if last > first else None
-        contrasts = ends['contrast'] - first
-        self._look_up(bank, work, rows, ends, luma)
-        if ends['sharpness'] > ends['contrast']:
-            target = work[ends['contrast']:ends['sharpness']]
-            parts = []
-            if ends['color'] > ends['contrast']:
-                parts.append(luma[contrasts:].unsqueeze(1).expand(-1, 3, -1, -1).to(torch.uint8))
-            if ends['sharpness'] > ends['color']:
-                parts.append(smooth(work[ends['color']:ends['sharpness']]))
-            degenerate = torch.cat(parts) if len(parts) > 1 else parts[0]
-            target.copy_(blend(target, degenerate, bank.factors[rows[ends['contrast']:ends['sharpness']]]))
-        if ends['nearest'] > ends['sharpness']:
-            _move(bank, work[ends['sharpness']:ends['nearest']], rows[ends['sharpness']:ends['nearest']])
-        if ends['shear'] > ends['nearest']:
-            _shear(bank, work[ends['nearest']:], rows[ends['nearest']:])
-        return images.index_copy_(0, indices, work)
+        look_up, color, blended, moved = (ends[kind] for kind in ('contrast', 'color', 'sharpness', 'nearest'))
+        luma = grey(images[ends['table']:color]) if color > ends['table'] else None
+        if look_up:
+            _look_up(bank, images[:look_up], rows, ends, luma)
+        if blended > look_up:
+            degenerate = [luma[look_up - color:].unsqueeze(1).expand(-1, 3, -1, -1)] if color > look_up else []
+            if blended > color:
+                degenerate.append(smooth(images[color:blended]))
+            degenerate = torch.cat(degenerate) if len(degenerate) > 1 else degenerate[0]
+            factors = bank.factors.index_select(0, rows[look_up:blended])
+            images[look_up:blended] = blend(images[look_up:blended], degenerate, factors)
+        if moved > blended:
+            _move(bank, images[blended:moved], rows[blended:moved])
+        if len(rows) > moved:
+            _shear(bank, images[moved:len(rows)], rows[moved:])
+        return images
 
-    @staticmethod
-    def _look_up(bank: OperationBank, work: Tensor, rows: Tensor, ends: dict[str, int], luma: Tensor | None) -> None:
-        """All operations that are a table for each channel, on the first images of ``work``."""
-        equalized, stretched, fixed, end = (ends[kind] for kind in KINDS[:4])
-        if not end:
-            return
-        pixels = work.shape[2] * work.shape[3]
-        values = work[:end].view(end * 3, pixels)
-        levels = values.to(torch.int64)
-        if stretched:
-            highest = values[:stretched * 3].amax(1).to(torch.int64)
-        tables = [equalize_tables(levels[:equalized * 3], highest[:equalized * 3])] if equalized else []
-        if end > equalized:
-            chosen = rows[equalized:end, None].repeat(1, 3)
-            if stretched > equalized:
-                lowest = values[equalized * 3:stretched * 3].amin(1).to(torch.int64)
-                spread = highest[equalized * 3:].add(lowest, alpha=256)
-                chosen[:stretched - equalized].add_(spread.view(-1, 3))
-            if end > fixed:
-                total = luma[:end - fixed].sum((1, 2))
-                mean = total.mul_(2).add_(pixels).div_(2 * pixels, rounding_mode='trunc')
-                chosen[fixed - equalized:].add_(mean[:, None])
-            tables.append(bank.tables.index_select(0, chosen.view(-1)))
-        tables = torch.cat(tables) if len(tables) > 1 else tables[0]
-        torch.gather(tables, 1, levels, out=values)
+
+def _look_up(bank: OperationBank, work: Tensor, rows: Tensor, ends: dict[str, int], luma: Tensor | None) -> None:
+    """All operations that are a table for each channel."""
+    equalized, stretched, fixed, end = (ends[kind] for kind in KINDS[:4])
+    pixels = work.shape[2] * work.shape[3]
+    values = work.view(end * 3, pixels)
+    levels = values.to(torch.int64)
+    if stretched:
+        highest = values[:stretched * 3].amax(1).to(torch.int64)
+    tables = [equalize_tables(levels[:equalized * 3], highest[:equalized * 3], bank.levels)] if equalized else []
+    if end > equalized:
+        chosen = rows[equalized:end, None].repeat(1, 3)
+        if stretched > equalized:
+            lowest = values[equalized * 3:stretched * 3].amin(1).to(torch.int64)
+            chosen[:stretched - equalized].view(-1).add_(lowest, alpha=256).add_(highest[equalized * 3:])
+        if end > fixed:
+            total = luma[:end - fixed].sum((1, 2))
+            mean = total.mul_(2).add_(pixels).div_(2 * pixels, rounding_mode='trunc')
+            chosen[fixed - equalized:].add_(mean[:, None])
+        tables.append(bank.tables.index_select(0, chosen.view(-1)))
+    torch.gather(torch.cat(tables) if len(tables) > 1 else tables[0], 1, levels, out=values)
 
 
 def _move(bank: OperationBank, work: Tensor, rows: Tensor) -> None:

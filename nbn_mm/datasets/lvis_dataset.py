@@ -1,5 +1,6 @@
 """Detection data in LVIS format, with the class names of its own annotation file."""
 import logging
+from array import array
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from mmengine.dataset import force_full_init
 from mmengine.fileio import LocalBackend, exists, get_file_backend, get_local_path
 from mmengine.logging import print_log
 
+from ..utils.many_objects import give_back_memory
 from .lvis_format import (
     examples,
     find_problems,
@@ -19,6 +21,7 @@ from .lvis_format import (
     read_lvis,
     sort_categories,
 )
+from .packed_polygons import pack_polygons, pack_while_reading, unpack_polygons
 
 PREPARE = 'docs/lvis_data.md says where the files go, and tools/dataset_converters/check_lvis.py checks them.'
 
@@ -68,6 +71,7 @@ class LVISFormatDataset(LVISV1Dataset):
         """Read and check the data, once."""
         if not self._fully_initialized:
             super().full_init()
+            give_back_memory()
             if self._indices is not None:
                 self._labels = None
 
@@ -75,13 +79,14 @@ class LVISFormatDataset(LVISV1Dataset):
         """Read and check the annotation file.
 
         Returns:
-            list[dict]: As the host's class gives it.
+            list[dict]: As the host's class gives it; with ``serialize_data`` the polygons are packed until an image is
+            asked for, see :mod:`.packed_polygons`.
         """
         if not exists(self.ann_file, self.backend_args):
             raise FileNotFoundError(f'{self._name}: there is no such file. Check `ann_file` and `data_root` of the '
                                     f'data set; {PREPARE}')
         with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
-            content = read_lvis(path)
+            content = read_lvis(path, object_hook=pack_while_reading if self.serialize_data else None)
         problem = next(find_problems(content, needs_annotations=not self.test_mode), None)
         if problem is not None:
             raise ValueError(f'{self._name}: {problem}. Correct the file, or name another one in `ann_file` of the '
@@ -89,11 +94,13 @@ class LVISFormatDataset(LVISV1Dataset):
         categories = sort_categories(content['categories'])
         self._set_categories(categories)
         self.cat2label = {category['id']: label for label, category in enumerate(categories)}
-        self.cat_img_map: dict[int, list] = {category: [] for category in self.cat2label}
+        cat_img_map: dict[int, list] = {category: [] for category in self.cat2label}
         annotations: dict[Any, list[dict]] = {image['id']: [] for image in content['images']}
         for annotation in content.get('annotations', ()):
             annotations[annotation['image_id']].append(annotation)
-            self.cat_img_map[annotation['category_id']].append(annotation['image_id'])
+            cat_img_map[annotation['category_id']].append(annotation['image_id'])
+        # Numbers that stay, each an object amid those that are freed, would keep nearly all memory of the file.
+        self.cat_img_map = {category: _compact(ids) for category, ids in cat_img_map.items()}
         self._log_degenerate(content['images'], annotations)
         self.cat_ids = self.cat2label  # the host asks for each box whether its category is in cat_ids
         data_list = [
@@ -120,6 +127,24 @@ class LVISFormatDataset(LVISV1Dataset):
         self._labels = np.array([label for image in labels for label in image], dtype=np.int32)
         self._label_stops = np.cumsum([len(image) for image in labels])
         return data_list
+
+    def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
+        for data_info in self.data_list:
+            pack_polygons(data_info)
+        return super()._serialize_data()
+
+    def get_data_info(self, idx: int) -> dict:
+        """What the file says of an image.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            dict: As the host's class gives it.
+        """
+        data_info = super().get_data_info(idx)
+        unpack_polygons(data_info)
+        return data_info
 
     @force_full_init
     def get_cat_ids(self, idx: int) -> list[int]:
@@ -188,3 +213,10 @@ class LVISFormatDataset(LVISV1Dataset):
             raise FileNotFoundError(
                 f'{self._name}: {len(missing):,} of {len(paths):,} images are missing: {examples(missing, 3)}. Check '
                 f'`data_root` and `data_prefix` of the data set (img={self.data_prefix.get("img")!r}); {PREPARE}')
+
+
+def _compact(ids: list) -> 'list | array':
+    try:
+        return array('q', ids)
+    except (TypeError, OverflowError):  # other ids than integers
+        return ids

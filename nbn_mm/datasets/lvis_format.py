@@ -3,30 +3,31 @@
 LVIS format (Gupta et al., CVPR 2019, arXiv:1908.03195) is COCO format plus, per category, ``frequency``,
 ``image_count`` and ``instance_count``, and, per image, ``neg_category_ids`` and ``not_exhaustive_category_ids``.
 """
-import gc
 import json
 import math
 import mmap
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
+from ..utils.many_objects import without_cycle_search
 from .frequency_groups import GROUPS
 
 COCO_URL = re.compile(r'https?://images\.cocodataset\.org/')
 FEDERATED = ('neg_category_ids', 'not_exhaustive_category_ids')
 
 
-def read_lvis(path: str | PathLike, field: str = 'ann_file') -> dict[str, Any]:
+def read_lvis(path: str | PathLike, field: str = 'ann_file', object_hook: Callable[[dict], Any] | None = None
+              ) -> dict[str, Any]:
     """Read an annotation file of COCO or LVIS format.
 
     Args:
         path (str | PathLike): The JSON file.
         field (str): What the error messages call the config field or option that names it.
+        object_hook (Callable, optional): Of :func:`json.load`, for each object of the file. Defaults to None.
 
     Returns:
         dict: Its content.
@@ -39,8 +40,8 @@ def read_lvis(path: str | PathLike, field: str = 'ann_file') -> dict[str, Any]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{field}={path!r}: there is no such file.')
     try:
-        with open(path, encoding='utf-8-sig') as file, _without_cycle_search():  # with or without a BOM
-            content = json.load(file)
+        with open(path, encoding='utf-8-sig') as file, without_cycle_search():  # with or without a BOM
+            content = json.load(file, object_hook=object_hook)
     except ValueError as error:
         raise ValueError(f'{field}={path!r} is no JSON file ({error}).') from None
     keys = ('images', 'categories')
@@ -49,18 +50,6 @@ def read_lvis(path: str | PathLike, field: str = 'ann_file') -> dict[str, Any]:
         raise ValueError(f'{field}={path!r} is no COCO- or LVIS-format file: it must hold the lists `images` and '
                          f'`categories`, but it holds {found}.')
     return content
-
-
-@contextmanager
-def _without_cycle_search() -> Iterator[None]:
-    """Millions of new objects would be searched for cycles again and again, which doubles the time of reading."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def read_categories(path: str | PathLike, field: str = 'ann_file') -> list[dict]:

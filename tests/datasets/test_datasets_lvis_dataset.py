@@ -231,3 +231,39 @@ def test_shapes_run_through_the_pipeline(tmp_path):
     for box, mask in zip(boxes, truth.masks.masks, strict=True):
         rows, columns = np.nonzero(mask)
         assert np.abs(box - [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).max() <= 1.5
+
+
+@pytest.mark.parametrize('serialize_data', [True, False])
+def test_polygons_are_those_of_the_host_class(tmp_path, serialize_data):
+    """Two decimals, thirds, integers, several parts and RLE, also after a subset; the data set itself keeps them small."""
+    pytest.importorskip('lvis')
+    from mmdet.datasets import LVISV1Dataset
+    content = lvis_v1_like(LVISV1Dataset.METAINFO['classes'], 20)
+    for index, entry in enumerate(content['annotations']):
+        x, y = entry['bbox'][:2]
+        entry['segmentation'] = [
+            [[round(x + i * 0.37, 2) for i in range(200)]] * 2, [[x / 3, y, 5.0, 5.0, 7.5, 8.0]], [[1, 2, 3, 4, 5, 6]],
+            dict(size=[300, 400], counts=[0, 120000])][index % 4]
+    ours = build(content, tmp_path, serialize_data=serialize_data)
+    host = build(None, tmp_path, type='LVISV1Dataset', serialize_data=serialize_data)
+    theirs = {info['img_id']: info for info in (host.get_data_info(i) for i in range(len(host)))}
+    for dataset in (ours, ours.get_subset([3, 1, 4])):
+        for index in range(len(dataset)):
+            info = dataset.get_data_info(index)
+            assert repr(info['instances']) == repr(theirs[info['img_id']]['instances'])
+            assert set(info) == set(theirs[info['img_id']])
+    assert {key: sorted(ids) for key, ids in ours.cat_img_map.items() if ids} == {
+        key: sorted(ids) for key, ids in host.cat_img_map.items() if ids}
+    if serialize_data:
+        assert ours.data_bytes.nbytes < 0.6 * host.data_bytes.nbytes
+
+
+def test_image_ids_that_are_no_integers(tmp_path):
+    content = tiny()
+    for entry in content['images']:
+        entry['id'] = f'image {entry["id"]}'
+    for entry in content['annotations']:
+        entry['image_id'] = f'image {entry["image_id"]}'
+    dataset = build(content, tmp_path, filter_cfg=dict(filter_empty_gt=True))
+    assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == ['image 11', 'image 12']
+    assert list(dataset.cat_img_map[7]) == ['image 11', 'image 12', 'image 11']

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...datasets.frequency_groups import GROUPS
+from ...utils.many_objects import give_back_memory, without_cycle_search
 from .lvis_protocol import ALL_BITS, area_bits
 from .lvis_segmentation import PackedSegmentation, PackedSegmentations, Rle, pack_segmentation
 
@@ -76,6 +77,8 @@ class LVISGroundTruth:
         self._read_categories(content['categories'])
         self._read_images(content['images'], img_ids)
         self._read_annotations(content['annotations'], {image['id'] for image in content['images']})
+        del content
+        give_back_memory()
 
     def _unique(self, ids: Sequence, what: str) -> None:
         if len(set(ids)) != len(ids):
@@ -222,7 +225,7 @@ def _read(path: Path, source: str, with_masks: bool) -> Any:
         return _pack_annotation(entry, with_masks) if 'image_id' in entry and 'category_id' in entry else entry
 
     try:
-        with path.open(encoding='utf-8-sig') as file:
+        with path.open(encoding='utf-8-sig') as file, without_cycle_search():
             return json.load(file, object_hook=pack)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f'annotation file {source} is no JSON: {error}. Is the download complete?') from None

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ...datasets.packed_polygons import hundredths
+
 Rle = dict[str, Any]
 PackedSegmentation = tuple[array, ...] | Rle | None
 
@@ -51,7 +53,7 @@ class PackedSegmentations:
         self._rles = rles
         self._parts = np.array(parts, dtype=np.int64)
         self._part_ends = np.array(part_ends, dtype=np.int64)
-        self._coordinates = _hundredths(np.frombuffer(coordinates, dtype=np.float64) if coordinates else np.empty(0))
+        self._coordinates = hundredths(np.frombuffer(coordinates, dtype=np.float64) if coordinates else np.empty(0))
 
     def __len__(self) -> int:
         return len(self._parts) - 1
@@ -96,11 +98,3 @@ class PackedSegmentations:
                 rle = parts[0] if len(parts) == 1 else mask.merge(parts)
             result.append(rle)
         return result
-
-
-def _hundredths(coordinates: np.ndarray) -> np.ndarray:
-    """Integers of hundredths if each coordinate is found again from them, the coordinates themselves otherwise."""
-    values = np.rint(coordinates * 100)
-    if not len(values) or not np.array_equal(values / 100.0, coordinates):
-        return np.array(coordinates)
-    return values.astype(np.promote_types(np.min_scalar_type(int(values.min())), np.min_scalar_type(int(values.max()))))

@@ -18,7 +18,7 @@ NAME = re.compile(r'(?P<model>mask_rcnn|cascade_mask_rcnn|faster_rcnn)_(?P<backb
                   r'(?P<norm>bn|nbn|nbn_lr)_(?P<loss>ce|eql|eqlv2|bsl|seesaw)(?P<rfs>_rfs)?(?P<normed_mask>_normed_mask)?_'
                   r'(?P<schedule>[12]x)')
 LOSSES = dict(ce='CrossEntropyLoss', eql='EqualizationLoss', eqlv2='EqualizationV2Loss', bsl='BoxBalancedSoftmaxLoss',
-              seesaw='SeesawLoss')
+              seesaw='FastSeesawLoss')
 DETECTORS = dict(mask_rcnn='MaskRCNN', cascade_mask_rcnn='CascadeRCNN', faster_rcnn='FasterRCNN')
 PRETRAINED = dict(r50='torchvision://resnet50', r101='torchvision://resnet101', x101='open-mmlab://resnext101_64x4d')
 COUNTS = ClassCounts([f'class {i}' for i in range(1203)], [2000 // (i + 1) + (i < 1200) for i in range(1203)],

@@ -9,5 +9,5 @@ _base_ = [
 ]
 model = dict(
     roi_head=dict(
-        bbox_head=dict(num_classes=9, loss_cls=dict(_delete_=True, type='SeesawLoss', num_classes=9)),
+        bbox_head=dict(num_classes=9, loss_cls=dict(_delete_=True, type='FastSeesawLoss', num_classes=9)),
         mask_head=dict(num_classes=9)))

@@ -51,6 +51,8 @@ def test_passes(cfg):
 @pytest.mark.parametrize('cfg, texts', [
     (config(box=box_head(dict(type='SeesawLoss'))),
      ['model.roi_head.bbox_head.num_classes=7', 'bbox_head.loss_cls.num_classes=1203 (default of SeesawLoss)']),
+    (config(box=box_head(dict(type='FastSeesawLoss'))),
+     ['bbox_head.loss_cls.num_classes=1203 (default of FastSeesawLoss)']),
     (config(box=box_head(dict(type='EqualizationV2Loss'))),
      ['model.roi_head.bbox_head.loss_cls.num_classes=1203 (default of EqualizationV2Loss)']),
     (config(box=box_head(dict(type='EqualizationLoss', num_classes=6))), ['loss_cls.num_classes=6']),
@@ -70,6 +72,7 @@ def test_numbers_of_classes_differ(cfg, texts):
 
 @pytest.mark.parametrize('loss, unrectified, allowed', [
     (SEESAW, None, '2'), (SEESAW, 1, '2'), (SEESAW, 3, '2'),
+    (dict(type='FastSeesawLoss', num_classes=7), 1, '2'),
     (dict(type='CrossEntropyLoss'), 2, '0 or 1'),
     (dict(type='BoxBalancedSoftmaxLoss'), 2, '0 or 1'),
     (dict(type='EqualizationV2Loss', num_classes=7), 2, '0 or 1'),

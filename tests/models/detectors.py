@@ -51,7 +51,7 @@ def write_pretrained(path, name='R18', seed=0):
     return path
 
 
-def detector(nbn=None, checkpoint=None, predictor=None, loss='SeesawLoss', num_classes=3, **backbone_cfg):
+def detector(nbn=None, checkpoint=None, predictor=None, loss='FastSeesawLoss', num_classes=3, **backbone_cfg):
     """Config of the Mask R-CNN."""
     cfg = Config.fromfile(CONFIG).model.to_dict()
     cfg['backbone'] = backbone('R18', nbn, checkpoint, **backbone_cfg)

@@ -137,6 +137,7 @@ def test_nbn_checkpoint_under_bn_and_folded(files, tmp_path):
     assert len(report.norms) == 3 and report.classifiers == ['roi_head.bbox_head.fc_cls'] and not report.remaining
     plain = Config.fromfile(tmp_path / 'folded.py')
     assert 'nbn_mm' not in plain.pretty_text and 'NBN' not in plain.pretty_text
+    assert plain.model.roi_head.bbox_head.loss_cls.type == 'mmdet.SeesawLoss'
     expected = predictions(tmp_path / 'trained', cfg, tmp_path / 'nbn.pth')
     plain.model.backbone.init_cfg = None
     assert_same(predictions(tmp_path / 'plain', plain.model, tmp_path / 'folded.pth'), expected, rtol=1e-4, atol=1e-4)
@@ -155,7 +156,7 @@ def test_a_normalised_classifier_keeps_its_rectification(files, tmp_path):
                 predictions(tmp_path / 'trained', cfg, tmp_path / 'nbn.pth'), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('loss, unrectified', [('SeesawLoss', 2), ('EqualizationV2Loss', 1)])
+@pytest.mark.parametrize('loss, unrectified', [('SeesawLoss', 2), ('FastSeesawLoss', 2), ('EqualizationV2Loss', 1)])
 def test_statistics_over_sampled_proposals(loss, unrectified, files, tmp_path):
     """RecomputeStatisticsHook with mode='loss': mean and variance of the logits of all sampled proposals.
 

@@ -94,7 +94,7 @@ def test_unknown_predictor():
 
 @pytest.mark.parametrize('loss', [
     dict(type='CrossEntropyLoss'), dict(type='BalancedSoftmaxLoss'), dict(type='SeesawLoss', num_classes=4),
-    dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=4)])
+    dict(type='FastSeesawClsLoss', num_classes=4), dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=4)])
 @pytest.mark.parametrize('predictor', [RECTIFIED, dict(type='Linear')])
 def test_train_step_with_any_loss(loss, predictor):
     model = classifier(loss=loss, predictor=predictor)
@@ -103,7 +103,7 @@ def test_train_step_with_any_loss(loss, predictor):
     logs = train_step(model, steps=12)
     assert not torch.equal(before, model.head.fc.weight)
     assert logs[-1]['loss'] < logs[0]['loss'] and torch.isfinite(logs[-1]['loss'])
-    if loss['type'] == 'SeesawLoss':
+    if 'Seesaw' in loss['type']:
         assert model.head.loss_module.cum_samples.tolist() == [24, 24, 24, 24]
 
 
@@ -132,6 +132,8 @@ def test_soft_labels_where_the_loss_has_none():
     mixup = [dict(type='Mixup', alpha=1.0)]
     with pytest.raises(ValueError, match='SeesawLoss of `head.loss` failed on the soft labels of `train_cfg.augments`'):
         train_step(classifier(loss=dict(type='SeesawLoss', num_classes=4), augments=mixup))
+    with pytest.raises(ValueError, match=r"FastSeesawClsLoss of num_classes=4 expects .* soft labels don't go with it"):
+        train_step(classifier(loss=dict(type='FastSeesawClsLoss', num_classes=4), augments=mixup))
     with pytest.raises(ValueError, match='`head.cal_acc=True` does not go with .* `train_cfg.augments`'):
         train_step(classifier(loss=dict(type='CrossEntropyLoss'), cal_acc=True, augments=mixup))
 

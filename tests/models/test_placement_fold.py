@@ -110,6 +110,27 @@ def test_config_of_the_folded_network():
     assert cfg['backbone']['type'] == 'NBNBackbone', 'the input must stay as it was'
 
 
+def test_fast_losses_become_those_of_the_hosts():
+    loss = dict(type='FastSeesawLoss', num_classes=7, p=0.5, sync_counts=True)
+    heads = dict(roi_head=dict(bbox_head=[dict(type='Shared2FCBBoxHead', loss_cls=loss)]))
+    assert fold_model_config(heads)['roi_head']['bbox_head'][0]['loss_cls'] == dict(
+        type='mmdet.SeesawLoss', num_classes=7, p=0.5)
+    assert fold_model_config(dict(type='mmengine.FastSeesawClsLoss')) == dict(type='mmpretrain.SeesawLoss')
+
+
+@pytest.mark.parametrize('loss', ['SeesawLoss', 'FastSeesawClsLoss'])
+def test_counts_of_seesaw_stay_in_the_stock_network(loss):
+    cfg = classifier_config(dict())
+    cfg['head']['loss'] = dict(type=loss, num_classes=7)
+    model = build(cfg)
+    model.head.loss_module.cum_samples.fill_(3)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        stock = MODELS.build(fold_model_config(cfg)).eval()
+    stock.load_state_dict(fold(model)[0].state_dict(), strict=True)
+    assert type(stock.head.loss_module).__module__.startswith('mmpretrain.')
+    assert stock.head.loss_module.cum_samples.tolist() == [3] * 7
+
+
 @pytest.mark.parametrize('kind', ['RectifiedPredictor', 'Linear'])
 def test_classifier_without_bias(kind):
     """Rectification brings a bias along; without it the head stays, because the host's linear head always has one."""

@@ -24,6 +24,7 @@ LOSSES = {
     'EqualizationLoss': (dict(num_classes=CLASSES, num_images=100, prior_prob=0.001), 5, 0),
     'EqualizationV2Loss': (dict(num_classes=CLASSES, prior_prob=0.001), 6, 0),
     'SeesawLoss': (dict(num_classes=CLASSES), 7, 2),
+    'FastSeesawLoss': (dict(num_classes=CLASSES), 7, 2),
 }
 RECTIFIED = pytest.mark.parametrize('base', ['Linear', 'NormedLinear'])
 EACH_LOSS = pytest.mark.parametrize('name', LOSSES)

@@ -1,7 +1,12 @@
-# Cascade Mask R-CNN R101-FPN on LVIS v1 with Seesaw, random sampling, 24 epochs: the host's recipe with the data,
-# evaluation and hooks of mask_rcnn_r50_lvis_2x.py.
+# Cascade Mask R-CNN R101-FPN on LVIS v1 with Seesaw, random sampling, 24 epochs: the host's recipe with the loss,
+# data, evaluation and hooks of mask_rcnn_r50_lvis_2x.py.
 _base_ = 'mmdet::seesaw_loss/cascade-mask-rcnn_r101_fpn_seesaw-loss_random-ms-2x_lvis-v1.py'
 custom_imports = dict(imports=['nbn_mm'])
+
+model = dict(
+    roi_head=dict(bbox_head=[
+        dict(head, loss_cls=dict(head.loss_cls, type='FastSeesawLoss')) for head in _base_.model.roi_head.bbox_head
+    ]))
 
 train_dataloader = dict(dataset=dict(type='LVISFormatDataset'))
 val_dataloader = dict(dataset=dict(type='LVISFormatDataset'))

@@ -3,6 +3,9 @@
 _base_ = 'mmdet::seesaw_loss/mask-rcnn_r50_fpn_seesaw-loss_random-ms-2x_lvis-v1.py'
 custom_imports = dict(imports=['nbn_mm'])
 
+# The host's loss, without a wait for the GPU for each class in the batch.
+model = dict(roi_head=dict(bbox_head=dict(loss_cls=dict(type='FastSeesawLoss'))))
+
 # Class names, file names and numbers are checked before training.
 train_dataloader = dict(dataset=dict(type='LVISFormatDataset'))
 val_dataloader = dict(dataset=dict(type='LVISFormatDataset'))

@@ -3,6 +3,8 @@ from typing import Any
 
 from ..layers import NBNOptions
 
+# Drop-ins of a host's loss with its state-dict keys; what the host's does not know is taken out.
+HOST_LOSSES = dict(FastSeesawLoss='mmdet.SeesawLoss', FastSeesawClsLoss='mmpretrain.SeesawLoss')
 
 def fold_model_config(cfg: Any) -> Any:
     """Return the config of the plain BN network that a folded network's state dict fits.
@@ -13,7 +15,8 @@ def fold_model_config(cfg: Any) -> Any:
     Returns:
         dict | list | Any: ``NBNBackbone`` becomes its base, ``norm_cfg`` of NBN or AllReduceBN becomes BN, a rectified
         linear predictor becomes linear with a bias, and a long-tail head around it the host's ``LinearClsHead`` with
-        cross entropy (its loss plays no part at test). A rectified predictor over anything else stays, as it does in
+        cross entropy (its loss plays no part at test; Seesaw stays, being part of the state dict). A fast Seesaw loss
+        becomes the host's. A rectified predictor over anything else stays, as it does in
         the network, and so does a head whose predictor has no bias, which the host's head can't be told.
     """
     if isinstance(cfg, (list, tuple)):
@@ -36,7 +39,13 @@ def fold_model_config(cfg: Any) -> Any:
     elif kind == 'LongTailClsHead' and _is_linear_with_bias(plain.get('predictor') or dict(type='Linear')):
         plain.pop('predictor', None)
         plain['type'] = f'{scope}LinearClsHead'
-        plain['loss'] = dict(type='CrossEntropyLoss')
+        if _split((plain.get('loss') or {}).get('type'))[1] != 'SeesawLoss':
+            plain['loss'] = dict(type='CrossEntropyLoss')
+    elif kind == 'BatchClsDataPreprocessor':
+        plain['type'] = f'{scope}ClsDataPreprocessor'
+    elif kind in HOST_LOSSES:
+        plain.pop('sync_counts', None)
+        plain['type'] = HOST_LOSSES[kind]
     return plain
 
 

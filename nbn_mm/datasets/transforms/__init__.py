@@ -6,6 +6,6 @@ from .image_operations import OPERATIONS, apply_operation
 from .policies import CIFAR10_POLICY, MAGNITUDES, SIGNED, magnitude_of
 
 __all__ = [
-    'CIFAR10_POLICY', 'BatchedPipeline', 'BatchedTransform', 'CIFARAutoAugment', 'CIFARCutout', 'MAGNITUDES', 'OPERATIONS',
-    'Plan', 'SIGNED', 'apply_operation', 'magnitude_of'
+    'CIFAR10_POLICY', 'BatchedPipeline', 'BatchedTransform', 'CIFARAutoAugment', 'CIFARCutout', 'MAGNITUDES',
+    'OPERATIONS', 'Plan', 'SIGNED', 'apply_operation', 'magnitude_of'
 ]

@@ -25,7 +25,7 @@ class BatchedCropFlip(BatchedTransform):
         crop_size (int or Sequence[int], optional): Height and width. None: no crop.
         padding (int or Sequence[int], optional): Border of constant value that is added first.
         pad_if_needed (bool): Whether smaller images are padded to the size. Defaults to False.
-        pad_val (int or Sequence[int]): Value of added pixels, or one for each channel. Defaults to 0.
+        pad_val (int or Sequence[int]): Value of added pixels: 0, or one for each channel. Defaults to 0.
         prob (float): Probability of a horizontal flip. Defaults to 0.
 
     Raises:
@@ -40,7 +40,10 @@ class BatchedCropFlip(BatchedTransform):
             raise ValueError(f'RandomCrop: crop_size={crop_size!r} must be one or two positive integers.')
         values = (pad_val, ) * 3 if isinstance(pad_val, int) else tuple(pad_val)
         if len(values) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in values):
-            raise ValueError(f'RandomCrop: pad_val={pad_val!r} must be one or three integers from 0 to 255.')
+            raise ValueError(f'RandomCrop: pad_val={pad_val!r} must be 0 or three integers from 0 to 255.')
+        if isinstance(pad_val, int) and pad_val:
+            raise ValueError(f'RandomCrop: pad_val={pad_val} pads the first channel alone per image (so '
+                             f'does OpenCV); write pad_val=({pad_val}, {pad_val}, {pad_val}).')
         if isinstance(prob, bool) or not isinstance(prob, (int, float)) or not 0 <= prob <= 1:
             raise ValueError(f'RandomFlip: prob={prob!r} must be a number from 0 to 1 in the batched pipeline.')
         self.crop_size, self.padding, self.pad_val = None if crop_size is None else size, _sides(padding), values

@@ -49,7 +49,7 @@ def test_leaf_builds_what_its_name_says(path):
         assert dataset.type == ('CIFAR100LT' if 'cifar100' in path.stem else 'CIFAR10LT')
         assert cfg.val_dataloader.dataset.type == cfg.test_dataloader.dataset.type == dataset.type
     loss = type(model.head.loss_module).__name__ if hasattr(model, 'head') else None
-    expected = {'ce': 'CrossEntropyLoss', 'bsl': 'BalancedSoftmaxLoss', 'seesaw': 'SeesawLoss'}
+    expected = {'ce': 'CrossEntropyLoss', 'bsl': 'BalancedSoftmaxLoss', 'seesaw': 'FastSeesawClsLoss'}
     for key, name in expected.items():
         if loss is not None and key in parts:
             assert loss == name

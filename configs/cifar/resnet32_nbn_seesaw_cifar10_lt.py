@@ -6,4 +6,4 @@ Top-1: no published figure.
 """
 _base_ = 'resnet32_nbn_ce_cifar10_lt.py'
 
-model = dict(head=dict(loss=dict(_delete_=True, type='SeesawLoss', num_classes=10)))
+model = dict(head=dict(loss=dict(_delete_=True, type='FastSeesawClsLoss', num_classes=10)))

@@ -90,3 +90,13 @@ def test_no_rows_and_bad_input():
         fast()(logits(), LABELS + (LABELS == 3))
     with pytest.raises(ValueError, match='p=-0.5 must be at least 0'):
         fast(p=-0.5)
+
+
+def test_one_graph_without_a_wait():
+    """Nothing of the device's values is asked for: otherwise the graph would break."""
+    plain, compiled = fast(), torch.compile(fast(), fullgraph=True, backend='eager')
+    z, again = logits(), logits()
+    plain(z, LABELS).backward()
+    compiled(again, LABELS).backward()
+    torch.testing.assert_close(again.grad, z.grad)
+    assert torch.equal(plain.cum_samples, compiled.cum_samples)

@@ -155,8 +155,15 @@ def shape(*size):
     (dict(labels=torch.full((40, ), 6)), ValueError, r'label 6, outside of the 6 categories.*0 … 5.*num_classes'),
     (dict(labels=torch.full((40, ), -1)), ValueError, 'label -1, outside'),
     (dict(labels=torch.zeros(39, dtype=torch.int64)), ValueError, '40 boxes, 39 labels and 40 scores'),
-    (dict(scores=torch.full((40, ), float('nan'))), ValueError, 'predicted score that is not finite'),
-    (dict(bboxes=torch.full((40, 4), float('inf'))), ValueError, 'predicted box that is not finite'),
+    (dict(scores=torch.full((40, ), float('nan'))), ValueError,
+     'predicted score that is not finite, nan of detection 0; 40 of 40 are.*FiniteLossHook'),
+    (dict(scores=torch.tensor([0.5] * 7 + [float('nan')] + [0.4] * 32)), ValueError, 'nan of detection 7; 1 of 40'),
+    (dict(scores=torch.tensor([float('inf')] + [0.4] * 39)), ValueError, 'inf of detection 0'),
+    (dict(mask_scores=torch.tensor([0.4] * 39 + [float('nan')])), ValueError, 'predicted mask score .* detection 39'),
+    (dict(mask_scores=torch.rand(39)), ValueError, r'mask_scores of shape \(39,\) for 40 scores'),
+    (dict(bboxes=torch.full((40, 4), float('inf'))), ValueError, r'predicted box that is not finite, \[inf, inf'),
+    (dict(masks=[np.zeros((160, 192))] * 40), ValueError, r'a list of ndarray; it must be one of RLE, dict\(size='),
+    (dict(masks=[dict(size=[160, 192])] * 40), ValueError, 'a list of dict; it must be one of RLE'),
     (dict(scores=None), KeyError, "needs 'scores' in pred_instances"),
     (dict(masks=None), ValueError, r"metric='segm' of Stream.* needs masks, .*\['bboxes', 'labels', 'scores'\]"),
     (dict(masks=shape(9, 9)), ValueError, r'height and width \(9, 9\), but the annotation file says \(160, 192\)'),
@@ -167,6 +174,13 @@ def shape(*size):
 def test_predictions_refused(ann_file, changes, error, message):
     with pytest.raises(error, match=message):
         build(ann_file=ann_file).process(None, [sample(**changes)])
+
+
+@pytest.mark.parametrize('key', ['scores', 'mask_scores'])
+def test_scores_that_are_not_finite_get_into_no_result_file(ann_file, tmp_path, key):
+    metric = build(ann_file=ann_file, format_only=True, outfile_prefix=str(tmp_path / 'r'))
+    with pytest.raises(ValueError, match='not finite'):
+        metric.process(None, [sample(**{key: torch.full((40, ), float('nan'))})])
 
 
 def test_boxes_only_need_no_masks(ann_file):

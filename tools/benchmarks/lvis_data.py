@@ -8,6 +8,7 @@ from pycocotools import mask as mask_utils
 
 HEIGHT, WIDTH = 480, 640
 VERTICES = 24
+COCO_URL = 'http://images.cocodataset.org/train2017/'
 
 
 def class_shares(num_classes: int, frequency_file: str | None) -> np.ndarray:
@@ -20,10 +21,10 @@ def class_shares(num_classes: int, frequency_file: str | None) -> np.ndarray:
     return counts / counts.sum()
 
 
-def _ellipses(rng: np.random.Generator, boxes: np.ndarray) -> list[list[list[float]]]:
+def _ellipses(rng: np.random.Generator, boxes: np.ndarray, vertices: int = VERTICES) -> list[list[list[float]]]:
     """A wobbly ellipse in each box (x, y, w, h), as COCO polygons with two decimals."""
-    angles = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
-    radius = rng.uniform(0.8, 1.0, (len(boxes), VERTICES)) / 2
+    angles = np.linspace(0, 2 * np.pi, vertices, endpoint=False)
+    radius = rng.uniform(0.8, 1.0, (len(boxes), vertices)) / 2
     x = boxes[:, :1] + boxes[:, 2:3] * (0.5 + radius * np.cos(angles))
     y = boxes[:, 1:2] + boxes[:, 3:] * (0.5 + radius * np.sin(angles))
     return [[points] for points in np.stack([x, y], axis=2).reshape(len(boxes), -1).round(2).tolist()]
@@ -36,7 +37,7 @@ def _boxes(rng: np.random.Generator, number: int) -> np.ndarray:
 
 
 def write_data(folder: Path, images: int, dets: int, classes: int, frequency_file: str | None = None,
-               masks: bool = True, seed: int = 0) -> None:
+               masks: bool = True, seed: int = 0, vertices: int = VERTICES) -> None:
     """Write ``annotations.json`` and ``detections.pkl``.
 
     The latter is a stream of pickles ``(img_id, scores, labels, boxes, rles)``, one an image: float32 of shape
@@ -50,6 +51,7 @@ def write_data(folder: Path, images: int, dets: int, classes: int, frequency_fil
         frequency_file (str, optional): JSON list of categories with ``image_count``. Defaults to None, a power law.
         masks (bool): Whether detections have masks. Defaults to True.
         seed (int): Seed of everything. Defaults to 0.
+        vertices (int): Vertices of an annotation's polygon. Defaults to 24.
     """
     rng = np.random.default_rng(seed)
     shares = class_shares(classes, frequency_file)
@@ -64,9 +66,10 @@ def write_data(folder: Path, images: int, dets: int, classes: int, frequency_fil
             boxes = _boxes(rng, len(labels))
             others = np.setdiff1d(rng.choice(classes, 9), present)
             content['images'].append(dict(
-                id=img_id, height=HEIGHT, width=WIDTH, neg_category_ids=(others[:7] + 1).tolist(),
+                id=img_id, height=HEIGHT, width=WIDTH, coco_url=f'{COCO_URL}{img_id:012d}.jpg',
+                neg_category_ids=(others[:7] + 1).tolist(),
                 not_exhaustive_category_ids=(present[rng.random(len(present)) < 0.2] + 1).tolist()))
-            polygons = _ellipses(rng, boxes)
+            polygons = _ellipses(rng, boxes, vertices)
             for label, box, polygon in zip(labels.tolist(), boxes.tolist(), polygons, strict=True):
                 area = float(mask_utils.area(mask_utils.frPyObjects(polygon, HEIGHT, WIDTH))[0])
                 content['annotations'].append(dict(id=len(content['annotations']) + 1, image_id=img_id, bbox=box,

@@ -1,204 +1,170 @@
-"""LVIS evaluation: image by image with match records, beside the official package (lvis 0.5.3) on the same detections.
+"""LVIS evaluation: image by image with match records, beside the official package and the host's metric.
 
-Timed is what follows the detections: matching, accumulation and summary here; LVISResults, evaluate, accumulate and
-summarize there, all of it after the last image. Reading the annotations and making the detections is not timed. Each
-run is a process of its own, ours and the official one by turns; memory is the peak above what was there before the
-timed part. The official package asks for a name that NumPy no longer has (np.float), and gets it.
+- bbox, segm: what follows the detections, beside the official package (lvis 0.5.3): matching, accumulation and summary
+  here; LVISResults, evaluate, accumulate and summarize there, all of it after the last image. ``equal``: precision and
+  recall to the last bit.
+- bbox + segm: ``StreamingLVISMetric`` beside the host's ``LVISMetric`` from end to end: reading the annotations, taking
+  each data sample, converting and writing results, figures. The masks are RLE, for which the host's encoding is switched
+  off; with ``--dense`` they are ``(N, H, W)`` of bool for both, as a mask head gives them, and both encode. ``equal``:
+  each of the host's figures, rounded as it does, but for segm_APs, _APm and _APl, which it takes of other areas
+  (docs/lvis_evaluation.md). Then bytes that a rank sends for an image, and seconds after the last image in two processes.
 
-    python tools/benchmarks/lvis_evaluation.py --json lvis_evaluation.json     # 20 minutes and more
+Making the detections is not timed. Each run is a process of its own, by turns, forked from one that has the imports;
+memory is the peak above what was there before the timed part. The official package and with it the host's metric ask for
+a name that NumPy no longer has (np.float), and get it.
+
+    python tools/benchmarks/lvis_evaluation.py --json lvis_evaluation.json     # half an hour and more
     python tools/benchmarks/lvis_evaluation.py --quick                         # a minute or two
     python tools/benchmarks/lvis_evaluation.py --full                          # 19,809 images, ours only
 """
 import argparse
-import json
+import multiprocessing
 import os
 import pickle
-import platform
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # the package of this checkout, installed or not, and the data
+from harness import Record, Timing, add_arguments, compare, finish, hardware, interleave, paired_ratio, prepare
+from lvis_data import write_data
+from lvis_sides import run_side
 
-import numpy as np  # noqa: E402
-from lvis_data import write_data  # noqa: E402
-
-SIDES = ('ours', 'official')
+PLACE = 'LVIS evaluation'
 FULL_IMAGES = 19809
+OTHER_AREAS = {'lvis/segm_APs', 'lvis/segm_APm', 'lvis/segm_APl'}  # the host's are of the boxes
+RANKS = 2
+PROCESSES = multiprocessing.get_context('forkserver')
+Runs = dict[str, list[dict]]
 
 
-def detections(folder: Path) -> Iterator[tuple]:
-    """The images of ``detections.pkl``, one at a time."""
-    with (folder / 'detections.pkl').open('rb') as stream:
-        while True:
-            try:
-                yield pickle.load(stream)
-            except EOFError:
-                return
+def in_process(side: str, folder: Path, option: str) -> dict:
+    """One run in a fresh process, forked from one that has only imported the packages."""
+    process = PROCESSES.Process(target=run_side, args=(side, folder, option))
+    process.start()
+    process.join()
+    path = folder / f'{side}.pkl'
+    result = pickle.loads(path.read_bytes()) if path.is_file() else f'exit code {process.exitcode}'
+    path.unlink(missing_ok=True)
+    if isinstance(result, str):
+        raise RuntimeError(f'{side} ({option}) failed:\n{result}')
+    return result
 
 
-def peak(reset: bool = False) -> int:
-    """Bytes of memory that this process has held at most, since the last reset where the system has one (Linux).
+def run(sides: tuple[str, ...], folder: Path, option: str, args: argparse.Namespace) -> Runs:
+    """Interleaved runs: for each side what its runs found, in the order of the turns."""
+    found: Runs = {side: [] for side in sides}
 
-    ``ru_maxrss`` of a new process starts at its parent's peak on Linux, so it only serves elsewhere.
-    """
-    status = Path('/proc/self/status')
-    if not status.is_file():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
-    if reset:
-        Path('/proc/self/clear_refs').write_text('5')
-    return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith('VmHWM')).split()[1])
+    def measure(side: partial, device: str) -> tuple[float, int]:
+        result = side()
+        found[side.args[0]].append(result)
+        print(f'  {option} {side.args[0]}: {result["seconds"]:.2f} s', flush=True)
+        return result['seconds'], result['peak']
 
-
-def run_ours(folder: Path, iou_type: str) -> dict:
-    """Seconds (all, and after the last image), peak memory and curves of this package."""
-    from nbn_mm.evaluation.functional import LVISAccumulator, LVISGroundTruth, LVISMatcher, summarize
-    ground_truth = LVISGroundTruth(folder / 'annotations.json', with_masks=iou_type == 'segm')
-    matcher, accumulator = LVISMatcher(ground_truth, iou_type), LVISAccumulator(ground_truth, iou_type)
-    before, seconds, kept = peak(reset=True), 0.0, 0
-    for img_id, scores, labels, boxes, rles in detections(folder):
-        start = time.perf_counter()
-        records = matcher.match(img_id, scores, labels, boxes, rles)
-        accumulator.add(records)
-        seconds += time.perf_counter() - start
-        kept += len(records)
-    start = time.perf_counter()
-    result = accumulator.accumulate()
-    summarize(result, ground_truth.frequencies)
-    last = time.perf_counter() - start
-    return dict(seconds=seconds + last, last=last, peak=peak() - before, kept=kept, precision=result.precision,
-                recall=result.recall)
+    interleave({side: partial(in_process, side, folder, option) for side in sides}, args.runs, warmup=0,
+               measure=measure)
+    return found
 
 
-def run_official(folder: Path, iou_type: str) -> dict:
-    """The same of the official package, from a list of detections in memory."""
-    import logging
-    logging.disable(logging.WARNING)
-    if 'float' not in vars(np):
-        np.float = float
-    from lvis import LVIS, LVISEval, LVISResults
-    ground_truth = LVIS(str(folder / 'annotations.json'))
-    results = []
-    for img_id, scores, labels, boxes, rles in detections(folder):
-        shapes = [dict(bbox=box) for box in boxes.tolist()] if iou_type == 'bbox' else \
-            [dict(segmentation=rle) for rle in rles]
-        results += [dict(image_id=img_id, category_id=label + 1, score=score, **shape)
-                    for score, label, shape in zip(scores.tolist(), labels.tolist(), shapes, strict=True)]
-    before, start = peak(reset=True), time.perf_counter()
-    evaluation = LVISEval(ground_truth, LVISResults(ground_truth, results), iou_type)
-    evaluation.run()
-    seconds = time.perf_counter() - start
-    return dict(seconds=seconds, last=seconds, peak=peak() - before, kept=len(results),
-                precision=evaluation.eval['precision'], recall=evaluation.eval['recall'])
+def column(found: Runs, side: str, key: str) -> Timing:
+    """One figure of a side's runs with their peaks."""
+    return Timing([run[key] for run in found[side]], [run['peak'] for run in found[side]])
 
 
-def in_process(side: str, folder: Path, iou_type: str) -> dict:
-    """One run in a fresh process."""
-    out = folder / f'{side}.pkl'
-    subprocess.run([sys.executable, __file__, '--side', side, '--folder', str(folder), '--iou', iou_type], check=True,
-                   env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    with out.open('rb') as file:
-        return pickle.load(file)
+def records_of(found: Runs, setting: str, equal: bool | None, threads: int) -> list[Record]:
+    """Seconds, seconds after the last image, and memory, of ours (the first side) beside the other, if it was run."""
+    side, *others = found
+    result = []
+    for key, name in (('seconds', setting), ('last', f'{setting}, after the last image')):
+        own = column(found, side, key)
+        if others:
+            result.append(compare(PLACE, name, own, column(found, others[0], key), equal=equal, threads=threads,
+                                  unit='s'))
+        else:
+            result.append(alone(name, own.median, 's', own.peak, threads))
+    memory = f'{setting}, peak memory'
+    own = column(found, side, 'peak')
+    if not others:
+        return [*result, alone(memory, own.median, 'bytes', own.peak, threads)]
+    other = column(found, others[0], 'peak')
+    return [*result, Record(PLACE, memory, own.median, other.median, 'bytes', paired_ratio(other, own)[0], equal,
+                            own.peak, hardware(threads=threads))]
 
 
-def hardware() -> str:
-    """Processor and number of cores."""
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return f'{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores'
+def alone(setting: str, figure: float, unit: str, peak: int, threads: int) -> Record:
+    """A record without a baseline."""
+    return Record(PLACE, setting, figure, None, unit, None, None, peak, hardware(threads=threads))
 
 
-def record(setting: str, ours: float, baseline: float | None, unit: str, equal: bool | None, peak_bytes: int) -> dict:
-    """One record of the JSON file; a ratio above 1 means that ours needs less."""
-    return dict(place='LVIS evaluation', setting=setting, ours=ours, baseline=baseline, unit=unit,
-                ratio=None if baseline is None else baseline / max(ours, 1e-9), equal=equal, peak_bytes=peak_bytes,
-                hardware=hardware())
+def against_the_official(iou_type: str, folder: Path, setting: str, args: argparse.Namespace) -> list[Record]:
+    """One kind of IoU beside the official package."""
+    found = run(('ours', ) if args.full else ('ours', 'official'), folder, iou_type, args)
+    equal = None if args.full else len({run['digest'] for runs in found.values() for run in runs}) == 1
+    print(f'{iou_type}: {found["ours"][0]["kept"]} detections survive the cut and the federated filter')
+    return records_of(found, f'{setting}, {iou_type}', equal, args.threads)
 
 
-def compare(folder: Path, iou_type: str, runs: int, setting: str, sides: tuple[str, ...],
-            report: Callable = print) -> list[dict]:
-    """Interleaved runs of one kind of IoU: seconds, seconds after the last image, and memory."""
-    results = {side: [] for side in sides}
-    equal = True if len(sides) > 1 else None
-    for number in range(runs):
-        for side in sides:
-            results[side].append(in_process(side, folder, iou_type))
-            report(f'  {iou_type} run {number + 1}/{runs} {side}: {results[side][-1]["seconds"]:.2f} s', flush=True)
-        latest = [results[side][-1] for side in sides]
-        if equal:
-            equal = all(np.array_equal(latest[0][key], latest[1][key]) for key in ('precision', 'recall'))
-        for run in latest:
-            del run['precision'], run['recall']
+def against_the_host(folder: Path, setting: str, args: argparse.Namespace) -> list[Record]:
+    """Both kinds at once beside the host's metric, and in two processes."""
+    setting = f'{setting}, bbox + segm end to end{", dense masks" if args.dense else ""}'
+    found = run(('streaming', ) if args.full else ('streaming', 'host'), folder, 'dense' if args.dense else 'rle', args)
+    equal = None if args.full else all(same_figures(*pair) for pair in zip(*found.values(), strict=True))
+    result = records_of(found, setting, equal, args.threads)
+    own = found['streaming'][0]
+    sent = alone(f'{setting}, bytes a rank sends for an image', own['sent'], 'bytes', own['peak'], args.threads)
+    if not args.full:
+        sent.baseline = found['host'][0]['sent']
+        sent.ratio = sent.baseline / sent.ours
+    ranks = run(('ranks', ), folder, str(RANKS), args)
+    last = column(ranks, 'ranks', 'last')
+    record = alone(f'{setting}, after the last image, {RANKS} processes', last.median, 's', last.peak, args.threads)
+    record.equal = all(run['values'] == own['values'] for run in ranks['ranks'])  # with one process
+    return [*result, sent, record]
 
-    def median(side: str, key: str) -> float | None:
-        return statistics.median(run[key] for run in results[side]) if side in results else None
 
-    for side in sides:
-        seconds = [run['seconds'] for run in results[side]]
-        report(f'{setting}, {iou_type}, {side}: median {statistics.median(seconds):.2f} s of {runs} runs, '
-               f'{min(seconds):.2f} to {max(seconds):.2f} s; {median(side, "peak") / 2**20:.0f} MiB at the peak')
-    ours = results['ours'][0]
-    report(f'{iou_type}: {ours["kept"]} detections survive the cut and the federated filter; precision and recall '
-           f'equal: {equal}')
-    setting, peak_bytes = f'{setting}, {iou_type}', int(median('ours', 'peak'))
-    return [
-        record(setting, median('ours', 'seconds'), median('official', 'seconds'), 's', equal, peak_bytes),
-        record(f'{setting}, after the last image', median('ours', 'last'), median('official', 'last'), 's', equal,
-               peak_bytes),
-        record(f'{setting}, peak memory', peak_bytes, median('official', 'peak'), 'bytes', equal, peak_bytes),
-    ]
+def same_figures(ours: dict, host: dict) -> bool:
+    """Whether the host's figures are ours; it rounds, gives -1 where there is none, and takes three of other areas."""
+    figures = {key: float(f'{ours["values"].get(key, -1):.3f}') for key in host['values']}
+    different = {key for key, value in host['values'].items() if value != figures[key]}
+    print('  of other areas in the host: ' + ', '.join(
+        f'{key} {figures[key]:.3f} (host {host["values"][key]:.3f})' for key in sorted(OTHER_AREAS)))
+    return different <= OTHER_AREAS
 
 
 def main() -> None:
     """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(description='LVIS evaluation beside the official package.')
+    parser = argparse.ArgumentParser(description="LVIS evaluation beside the official package and the host's metric.")
+    add_arguments(parser)
     parser.add_argument('--images', type=int, default=2000, help='number of images (default: 2000)')
     parser.add_argument('--dets', type=int, default=300, help='detections an image (default: 300)')
     parser.add_argument('--classes', type=int, default=1203, help='number of classes (default: 1203)')
-    parser.add_argument('--runs', type=int, default=5, help='interleaved runs (default: 5)')
-    parser.add_argument('--iou', nargs='+', choices=('bbox', 'segm'), default=['bbox', 'segm'], help='boxes, masks')
+    parser.add_argument('--iou', nargs='+', choices=('bbox', 'segm', 'both'), default=['bbox', 'segm', 'both'],
+                        help="boxes, masks, and both at once beside the host's metric (default: all three)")
+    parser.add_argument('--dense', action='store_true', help='give both metrics dense masks, in both')
     parser.add_argument('--frequencies', metavar='FILE', help='JSON list of categories with image_count; default: a '
                         'power law')
-    parser.add_argument('--quick', action='store_true', help='300 images, 3 runs')
     parser.add_argument('--full', action='store_true', help=f'{FULL_IMAGES} images unless --images is given, one run, '
                         'ours only')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='the evaluation runs on the CPU')
-    parser.add_argument('--json', metavar='FILE', help='write the records here')
-    parser.add_argument('--side', choices=SIDES, help=argparse.SUPPRESS)  # one run, in a process of its own
-    parser.add_argument('--folder', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.side:
-        result = (run_ours if args.side == 'ours' else run_official)(args.folder, args.iou[0])
-        with (args.folder / f'{args.side}.pkl').open('wb') as file:
-            pickle.dump(result, file)
-        return
     if args.device != 'cpu':
         parser.exit(1, 'error: the LVIS evaluation runs on the CPU, --device cuda has no meaning here.\n')
-    if min(args.images, args.dets, args.classes, args.runs) < 1:
-        parser.exit(1, 'error: --images, --dets, --classes and --runs must be at least 1.\n')
+    if min(args.images, args.dets, args.classes) < 1:
+        parser.exit(1, 'error: --images, --dets and --classes must be at least 1.\n')
+    prepare(parser, args)
+    os.environ['OMP_NUM_THREADS'] = str(args.threads)
+    PROCESSES.set_forkserver_preload(['nbn_mm', 'mmdet.evaluation.metrics', 'lvis'])
     if args.quick:
-        args.images, args.runs = min(args.images, 300), min(args.runs, 3)
+        args.images, args.runs = min(args.images, 200), min(args.runs, 3)
     if args.full:
         args.images, args.runs = FULL_IMAGES if args.images == parser.get_default('images') else args.images, 1
     setting = f'{args.images} images x {args.dets} detections x {args.classes} classes'
     records = []
-    with tempfile.TemporaryDirectory() as folder:
-        write_data(Path(folder), args.images, args.dets, args.classes, args.frequencies, 'segm' in args.iou)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_data(folder, args.images, args.dets, args.classes, args.frequencies, args.iou != ['bbox'])
         for iou_type in args.iou:
-            records += compare(Path(folder), iou_type, args.runs, setting, SIDES[:1] if args.full else SIDES)
-    print(f'{"setting":<72}{"ours":>14}{"baseline":>14}{"ratio":>8}  equal')
-    for entry in records:
-        cells = [format(entry[key], '.4g') if entry[key] is not None else '-' for key in ('ours', 'baseline', 'ratio')]
-        print(f'{entry["setting"]:<72}{cells[0]:>14}{cells[1]:>14}{cells[2]:>8}  {entry["equal"]}')
-    if args.json:
-        Path(args.json).write_text(json.dumps(records, indent=2) + '\n')
+            records += against_the_host(folder, setting, args) if iou_type == 'both' else \
+                against_the_official(iou_type, folder, setting, args)
+    finish(records, args.json)
 
 
 if __name__ == '__main__':

@@ -12,7 +12,8 @@ class LVISDetections:
     Args:
         sample (Mapping): A data sample of mmdet as a dict: ``img_id`` and ``pred_instances`` with ``bboxes`` (x1, y1,
             x2, y2 in pixels of the original image, ``(N, 4)``), ``scores`` ``(N, )``, ``labels`` ``(N, )``, and, for
-            masks, ``masks`` (``(N, H, W)`` of bool, or N compressed RLE) and perhaps ``mask_scores`` ``(N, )``.
+            masks, ``masks`` (tensor or array ``(N, H, W)`` of bool; a list of N RLE, whose ``counts`` are bytes, a string
+            or a list; or what has a method ``rles``, as ``BoxMasks``) and perhaps ``mask_scores`` ``(N, )``. N may be 0.
         num_classes (int): Number of categories K.
 
     Raises:
@@ -40,9 +41,8 @@ class LVISDetections:
             raise ValueError(f'{self._image} has a prediction of label {self.labels[outside][0]}, outside of the '
                              f'{num_classes} categories of the annotation file (0 … {num_classes - 1}). Check '
                              "num_classes of the model's heads and ann_file of the evaluator.")
-        for name, values in (('box', self.boxes), ('score', self._scores)):
-            if not np.isfinite(values).all():
-                raise ValueError(f'{self._image} has a predicted {name} that is not finite.')
+        self._check_finite('box', boxes.numpy())
+        self._check_finite('score', self._scores)
 
     @property
     def _image(self) -> str:
@@ -54,11 +54,27 @@ class LVISDetections:
                            f'{sorted(self._instances.keys())}. It evaluates detectors.')
         return torch.as_tensor(self._instances[key]).detach().cpu()
 
+    def _check_finite(self, name: str, values: np.ndarray) -> None:
+        wrong = np.unique(np.nonzero(~np.isfinite(values))[0])
+        if len(wrong):
+            raise ValueError(f'{self._image} has a predicted {name} that is not finite, {values[wrong[0]].tolist()} of '
+                             f'detection {wrong[0]}; {len(wrong)} of {len(values)} are. Did the model diverge? Check the '
+                             'checkpoint, and optim_wrapper of its training (lr, loss_scale); FiniteLossHook stops a '
+                             'training at the first such loss.')
+
     def scores(self, iou_type: str) -> np.ndarray:
-        """Scores of boxes or masks; masks have their own if the detector predicts ``mask_scores``. Shape ``(N, )``."""
-        if iou_type == 'segm' and 'mask_scores' in self._instances:
-            return self._read('mask_scores').float().numpy()
-        return self._scores
+        """Scores of boxes or masks; masks have their own if the detector predicts ``mask_scores``. Shape ``(N, )``.
+
+        Raises:
+            ValueError: If ``mask_scores`` are of another number, or not finite.
+        """
+        if iou_type != 'segm' or 'mask_scores' not in self._instances:
+            return self._scores
+        scores = self._read('mask_scores').float().numpy()
+        if scores.shape != self._scores.shape:
+            raise ValueError(f'{self._image} has mask_scores of shape {scores.shape} for {len(self._scores)} scores.')
+        self._check_finite('mask score', scores)
+        return scores
 
     def rles(self, indices: np.ndarray, size: tuple[int, int]) -> list[dict]:
         """Masks as compressed RLE; only those asked for are encoded.
@@ -80,8 +96,10 @@ class LVISDetections:
                              "metric='bbox'.")
         if len(masks) != len(self.labels):
             raise ValueError(f'{self._image} has {len(masks)} masks for {len(self.labels)} labels.')
-        if isinstance(masks, Sequence):
-            rles = [masks[index] for index in indices]
+        if hasattr(masks, 'rles'):  # BoxMasks: only those asked for are pasted
+            sizes, rles = {tuple(masks.shape[1:])}, masks.rles(indices)
+        elif isinstance(masks, Sequence):
+            rles = [self._rle(masks[index]) for index in indices]
             sizes = {tuple(int(side) for side in rle['size']) for rle in rles}
         else:
             dense = torch.as_tensor(masks)
@@ -93,6 +111,16 @@ class LVISDetections:
                              f'file says {tuple(size)}. Masks must be in the original image: check the meta key '
                              '`ori_shape` of the test pipeline, and that the images belong to the file.')
         return rles
+
+    def _rle(self, rle: Any) -> dict:
+        if not isinstance(rle, Mapping) or not {'size', 'counts'} <= set(rle):
+            raise ValueError(f'{self._image}: predicted masks are a list of {type(rle).__name__}; it must be one of '
+                             "RLE, dict(size=[height, width], counts=…), or masks one tensor (N, height, width) of "
+                             'bool.')
+        if isinstance(rle['counts'], (bytes, str)):
+            return rle
+        from pycocotools import mask
+        return mask.frPyObjects(dict(rle), *rle['size'])
 
 
 def _encode(masks: torch.Tensor, indices: np.ndarray, image: str) -> list[dict]:

@@ -17,7 +17,7 @@ class FastSeesawClsLoss(nn.Module):
     """Seesaw for mmpretrain's heads: C outputs, no background. It never waits for the device.
 
     A drop-in for mmpretrain's ``SeesawLoss``: the same options, state-dict key (``cum_samples``) and values. An empty
-    batch gives 0 (the host: NaN), and a label out of range is an error (the host counts label -1 as the last class).
+    batch gives 0 (the host: NaN), and a label out of range is an error that says so, before it is counted (on a CPU).
 
     Args:
         use_sigmoid (bool): Only False. Defaults to False.

@@ -25,7 +25,7 @@ class FastSeesawLoss(nn.Module):
 
     - without proposals and without ``avg_factor`` the losses are 0 (the host: NaN);
     - ``reduction='none'`` with ``return_dict=False`` gives the N sums (the host adds N to P numbers);
-    - a label out of range is an error (the host counts label -1 as background, and takes C + 1 for an object);
+    - a label out of range is an error that says so, before it is counted (on a CPU);
     - half-precision logits are computed in float32 also without autocast, and a factor that would overflow is not.
 
     Args:

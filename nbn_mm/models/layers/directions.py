@@ -4,10 +4,18 @@ from torch import Tensor
 
 
 def vector_length(vector: Tensor, delta: float | None = None) -> Tensor:
-    """‖v‖, or √(‖v‖² + δ²) with a δ; shape ``()``. The gradient of ‖v‖ at 0 is 0."""
+    """‖v‖ over the last dimension, or √(‖v‖² + δ²) with a δ. The gradient of ‖v‖ at 0 is 0.
+
+    Args:
+        vector (Tensor): Shape ``(*, C)``.
+        delta (float, optional): δ.
+
+    Returns:
+        Tensor: Shape ``(*, 1)``.
+    """
     if delta is None:
-        return torch.linalg.vector_norm(vector)
-    return (vector.square().sum() + delta**2).sqrt()
+        return torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
+    return (vector.square().sum(-1, keepdim=True) + delta**2).sqrt()
 
 
 def effective_vector(direction: Tensor,
@@ -19,15 +27,15 @@ def effective_vector(direction: Tensor,
     """g · v / (‖v‖ + ε), computed in at least float32 whatever autocast says.
 
     Args:
-        direction (Tensor): v, shape ``(C, )``.
-        magnitude (Tensor): g, shape ``()``.
+        direction (Tensor): v, shape ``(C, )``, or ``(R, C)`` for R vectors.
+        magnitude (Tensor): g, shape ``()``, or ``(R, 1)`` for one a vector.
         norm_eps (float): ε. Defaults to 1e-6.
         normalize (bool): False: g · v.
         delta (float, optional): δ of the smooth length, see :func:`vector_length`.
-        gain (Tensor, optional): A factor of g, shape ``()``.
+        gain (Tensor, optional): A factor of g, in a shape of ``magnitude``.
 
     Returns:
-        Tensor: Shape ``(C, )``, dtype of ``direction``.
+        Tensor: Shape and dtype of ``direction``.
     """
     dtype = torch.promote_types(direction.dtype, torch.float32)
     vector, scale = direction.to(dtype), magnitude.to(dtype)

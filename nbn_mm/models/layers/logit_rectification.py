@@ -76,7 +76,7 @@ class LogitRectification(nn.Module):
         if logits.dim() != 2 or logits.size(1) != self.num_features:
             raise ValueError(f'LogitRectification of {self.num_features} logits got shape {tuple(logits.shape)}; '
                              f'expected (N, {self.num_features}).')
-        rectified, kept = logits.split([self.num_features - self.unrectified, self.unrectified], dim=1)
+        rectified = logits[:, :self.num_features - self.unrectified] if self.unrectified else logits
         # float32 inside: standardising cancels digits that half precision does not have
         x = rectified.to(torch.promote_types(logits.dtype, torch.float32))
         if self.training and self.sync and sync_world_size() > 1:
@@ -86,7 +86,7 @@ class LogitRectification(nn.Module):
         else:
             x = self._by_moving_averages(x)
         x = x.to(logits.dtype)
-        return torch.cat([x, kept], dim=1) if self.unrectified else x
+        return torch.cat([x, logits[:, -self.unrectified:]], dim=1) if self.unrectified else x
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """The affine map that the layer is in eval mode, ``scale * logits + shift``, in float64.
@@ -109,6 +109,10 @@ class LogitRectification(nn.Module):
         return (x - self.running_mean.to(x.dtype)) * (self.running_var.to(x.dtype) + self.eps).rsqrt()
 
     def _local(self, x: Tensor) -> Tensor:
+        if self.momentum is not None and x.dtype == self.running_mean.dtype:
+            self.num_batches_tracked.add_(1)
+            return F.batch_norm(x, self.running_mean, self.running_var, None, None, True, self.momentum, self.eps)
+        # A cumulative average would ask the device for the number of batches; half averages don't go with a float32 x.
         var, mean = torch.var_mean(x.detach(), dim=0, correction=1)
         self._update(mean, var, torch.ones_like(self.num_batches_tracked))
         return F.batch_norm(x, None, None, training=True, eps=self.eps)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .all_reduce_bn import SyncableBatchNorm, adopt_state, check_eps
-from .directions import effective_vector, is_zero, random_direction, vector_length
+from .directions import is_zero, random_direction, vector_length
+from .joint_vectors import holds_vectors, lone_vectors
 from .magnitude import LoadedLayer, MagnitudeHolder, register_magnitude
 from .nbn_options import NBNOptions
 
@@ -31,10 +32,11 @@ ENTRY_POINT_OPTIONS = ('placement', 'stages', 'pattern', 'share')
 class NBN(SyncableBatchNorm, MagnitudeHolder):
     """Batch normalisation with normalised affine vectors, for inputs ``(N, C, *)``.
 
-    ``weight`` and ``bias`` are read-only and return the effective vectors w̃ and b̃, computed anew at each access; the
-    parameters under these names hold the directions (:attr:`weight_direction`, :attr:`bias_direction`), so the keys are
-    those of a batch norm. A host that zero-initialises ``weight`` hits a temporary and a host that fuses it into a
-    convolution gets the right one. Evaluation is ``F.batch_norm`` with the effective vectors.
+    ``weight`` and ``bias`` are read-only and return the effective vectors w̃ and b̃, computed anew at each access, or
+    once for all layers in a forward of the backbone that ``NBNBackbone`` built; the parameters under these names hold
+    the directions (:attr:`weight_direction`, :attr:`bias_direction`), so the keys are those of a batch norm. A host
+    that zero-initialises ``weight`` hits a temporary and a host that fuses it into a convolution gets the right one.
+    Evaluation is ``F.batch_norm`` with the effective vectors.
 
     Built by ``norm_cfg=dict(type='NBN')`` each layer owns its magnitude ("not sharing" in the paper). Placement and
     sharing need ``NBNBackbone``, whose owner is reached without being a child.
@@ -79,6 +81,7 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         self.sync = self.options.sync
         self.source_type = nn.BatchNorm2d
         self.magnitude_missing = False
+        self._held: dict[str, Any] = {}  # the vectors of the forward that runs now, see joint_vectors.py
         super().__init__(num_features, eps, momentum, True, track_running_stats, device=device, dtype=dtype)
         object.__setattr__(self, '_owner', None)
         self.group = ''
@@ -118,6 +121,7 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
                 layer._buffers.pop(name, None)
             object.__setattr__(layer, '_owner', owner)  # no child: the magnitude is counted once
             layer.group = group
+            owner.layers.append(layer)
         return layer
 
     # -- parameters ---------------------------------------------------------------------------------------------------
@@ -157,12 +161,10 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
     def _effective(self, name: str) -> Tensor:
         if name not in self._parameters:  # while torch registers it: the attribute is not there yet
             raise AttributeError(name)
-        options = self.options
-        gain = self._buffers[f'{name}_gain'] if options.records_gains else None
-        delta = options.smooth_delta if name == 'bias' else None
+        if self._assignable:  # torch asks whether there is such an attribute, and no more
+            return self._parameters[name]
         try:
-            return effective_vector(self._parameters[name], self.get_magnitude(name), options.norm_eps,
-                                    options.normalize, delta, gain)
+            return self._held[name] if holds_vectors(self) else lone_vectors(self)[name]
         except AttributeError as error:  # else nn.Module.__getattr__ would hand out the direction instead
             raise RuntimeError(f'NBN could not compute its effective {name}: {error}') from error
 
@@ -204,7 +206,7 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         for name, delta in (('weight', None), ('bias', self.options.smooth_delta)):
             vector = self._parameters[name]
             wide = vector.to(torch.promote_types(vector.dtype, torch.float32))
-            gain = vector_length(wide, delta) + self.options.norm_eps
+            gain = vector_length(wide, delta).squeeze(-1) + self.options.norm_eps
             if delta is None and is_zero(vector):
                 gain = torch.ones_like(gain)
             self._buffers[f'{name}_gain'].copy_(gain)
@@ -215,7 +217,15 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         holder = self._owner if self._owner is not None else self
         if holder.magnitude_missing:
             holder.check_missing_magnitude()
-        return super().forward(input)
+        if holds_vectors(self):
+            return super().forward(input)
+        outer = dict(self._held)
+        self._held.update(lone_vectors(self), with_grad=torch.is_grad_enabled())
+        try:
+            return super().forward(input)
+        finally:
+            self._held.clear()
+            self._held.update(outer)
 
     def is_training_forward(self) -> bool:
         """True in training mode and, for a layer in eval mode within training, wherever gradients are recorded."""

@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from ..layers import NBN, AllReduceBN, NBNOptions
 from .checkpointing import checkpoint_shared
+from .joint_forward import JointForward
 from .owner import NBNOwner
 from .selection import batch_norms, group_layers, select_layers
 
@@ -23,8 +24,9 @@ def apply_nbn(backbone: nn.Module,
     """Replace chosen batch norms of a network by NBN, in place, and give it the owner of their magnitude.
 
     The layers keep parameters, statistics, mode and ``requires_grad`` of those they replace. Nothing else changes, but
-    that with ``sync=True`` the other batch norms become :class:`AllReduceBN`, and that blocks with ``with_cp=True`` are
-    checkpointed in the way that allows a shared magnitude. The owner is added as the child ``nbn``.
+    that with ``sync=True`` the other batch norms become :class:`AllReduceBN`, that blocks with ``with_cp=True`` are
+    checkpointed in the way that allows a shared magnitude, and that ``forward`` computes the vectors of all NBN layers
+    at once (:class:`JointForward`). The owner is added as the child ``nbn``.
 
     Args:
         backbone (nn.Module): The network.
@@ -57,6 +59,7 @@ def apply_nbn(backbone: nn.Module,
     owner.train(backbone.training)
     backbone.add_module(OWNER_NAME, owner)
     checkpoint_shared(backbone)
+    backbone.forward = JointForward(backbone, owner)
     print_log(f'NBN replaces {len(names)} of {len(norms)} batch norms of {type(backbone).__name__}: '
               f'{", ".join(names)}; {len(owner.groups)} magnitude group(s), {parsed}', logger='current')
     return backbone

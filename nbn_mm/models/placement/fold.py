@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import NBN, AllReduceBN, LogitRectification
 from .checkpointing import restore_checkpointing
+from .joint_forward import restore_forward
 from .owner import NBNOwner
 
 _PACKAGE = __name__.split('.')[0]
@@ -61,6 +62,7 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
     report = FoldReport()
     for name, module in list(folded.named_modules()):
         restore_checkpointing(module)
+        restore_forward(module)
         for child_name, child in list(module.named_children()):
             full_name = f'{name}.{child_name}' if name else child_name
             if isinstance(child, (NBN, AllReduceBN)):

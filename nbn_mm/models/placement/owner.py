@@ -15,6 +15,8 @@ class NBNOwner(MagnitudeHolder):
     It belongs to the entry point and to no stage, so that freezing stages leaves it learnable. It is no batch norm:
     under ``norm_eval`` it keeps the mode of the network, by which it tells training from evaluation.
 
+    It knows its ``layers``, whose vectors are computed together, without having them as children.
+
     State-dict keys: ``magnitude`` for ``share='all'``, else ``magnitudes.{group}``; with ``separate_bias_magnitude``
     also ``bias_magnitude`` or ``bias_magnitudes.{group}``.
 
@@ -30,6 +32,7 @@ class NBNOwner(MagnitudeHolder):
         self.groups = tuple(dict.fromkeys(groups))
         self.magnitude_missing = False
         self._loaded: dict[nn.Module, LoadedLayer] = {}
+        self.layers: list[nn.Module] = []  # in a list they are no children
         for name in ('magnitude', 'bias_magnitude') if options.separate_bias_magnitude else ('magnitude', ):
             if self.groups == ('', ):
                 register_magnitude(self, name, options, like)

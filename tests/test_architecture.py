@@ -13,11 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'nbn_mm'
 MODULES = sorted(PACKAGE.rglob('*.py'))
 HOSTS = {'mmpretrain', 'mmdet'}
-DATASETS_OF = {'cifar_lt.py': 'mmpretrain', 'digits_lt.py': 'mmpretrain', 'lvis_dataset.py': 'mmdet'}
+DATASETS_OF = {'cifar_lt.py': 'mmpretrain', 'digits_lt.py': 'mmpretrain', 'device_dataset.py': 'mmpretrain',
+                'cls_transforms.py': 'mmpretrain', 'lvis_dataset.py': 'mmdet', 'det_transforms.py': 'mmdet'}
 # room -> packages that it must not import; the longest matching room counts
 FORBIDDEN = {
     '': HOSTS,
     'models/heads': {'mmdet'},
+    'models/data_preprocessors': {'mmdet'},
     'models/roi_heads': {'mmpretrain'},
     'evaluation/functional': HOSTS | {'mmengine', 'mmcv'},
 }
@@ -85,6 +87,8 @@ def _own(registry_name):
     """Our registered parts under a registry variable: root and the hosts' children."""
     root = getattr(registries, registry_name)
     for registry in [root, *root.children.values()]:
+        if registry.scope in HOSTS:
+            registry.import_from_location()
         for name, part in registry.module_dict.items():
             if getattr(part, '__module__', '').startswith('nbn_mm.'):
                 yield registry, name, part

@@ -31,6 +31,10 @@ def build(cfg):
     return model
 
 
+def images_of(dataset):
+    return dataset.dataset if 'dataset' in dataset else dataset
+
+
 @pytest.mark.parametrize('path', [p for p in LEAVES if p.parent.name != 'lvis'],  # see test_configs_lvis.py
                          ids=[i for i in IDS if not i.startswith('lvis/')])
 def test_leaf_builds_what_its_name_says(path):
@@ -43,11 +47,12 @@ def test_leaf_builds_what_its_name_says(path):
     rectified = any(name.endswith('logit_rectification') for name, _ in model.named_modules())
     assert rectified == ('lr' in parts)
     factor = re.search(r'_ir(\d+)$', path.stem)
-    dataset = cfg.train_dataloader.dataset
     if 'cifar' in path.stem:
+        dataset, val, test = (images_of(cfg[f'{name}_dataloader'].dataset) for name in ('train', 'val', 'test'))
+        assert (cfg.train_dataloader.dataset.type == 'DeviceDataset') == ('perimage' not in parts)
         assert dataset.imbalance_factor == (int(factor.group(1)) if factor else 100)
         assert dataset.type == ('CIFAR100LT' if 'cifar100' in path.stem else 'CIFAR10LT')
-        assert cfg.val_dataloader.dataset.type == cfg.test_dataloader.dataset.type == dataset.type
+        assert val.type == test.type == dataset.type
     loss = type(model.head.loss_module).__name__ if hasattr(model, 'head') else None
     expected = {'ce': 'CrossEntropyLoss', 'bsl': 'BalancedSoftmaxLoss', 'seesaw': 'FastSeesawClsLoss'}
     for key, name in expected.items():

@@ -3,6 +3,8 @@ default_scope = 'mmpretrain'
 custom_imports = dict(imports=['nbn_mm'])
 
 default_hooks = dict(
+    # logged values leave the device when they are logged, not in each iteration
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
@@ -11,6 +13,8 @@ default_hooks = dict(
     visualization=dict(type='VisualizationHook', enable=False),
     # counts of the training set, for losses and evaluators; kept in the checkpoint
     class_counts=dict(type='ClassCountsHook'),
+    # seed and number of the next batch for data sets that live on the device
+    device_data=dict(type='DeviceDataHook'),
     # refuses a checkpoint that does not belong to the model
     checkpoint_guard=dict(type='CheckpointGuardHook'))
 

@@ -6,4 +6,4 @@ Top-1: 86.5 (Table I of the NBN paper; published, not re-run).
 """
 _base_ = 'resnet32_bn_bsl_cifar10_lt.py'
 
-train_dataloader = dict(dataset=dict(imbalance_factor=50))
+train_dataloader = dict(dataset=dict(dataset=dict(imbalance_factor=50)))

@@ -6,4 +6,4 @@ Top-1: no published figure.
 """
 _base_ = 'resnet32_nbn_bsl_cifar10_lt.py'
 
-train_dataloader = dict(dataset=dict(imbalance_factor=50))
+train_dataloader = dict(dataset=dict(dataset=dict(imbalance_factor=50)))

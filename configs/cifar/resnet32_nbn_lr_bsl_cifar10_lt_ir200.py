@@ -6,4 +6,4 @@ Top-1: 80.2 (Table I of the NBN paper; published, not re-run).
 """
 _base_ = 'resnet32_nbn_lr_bsl_cifar10_lt.py'
 
-train_dataloader = dict(dataset=dict(imbalance_factor=200))
+train_dataloader = dict(dataset=dict(dataset=dict(imbalance_factor=200)))

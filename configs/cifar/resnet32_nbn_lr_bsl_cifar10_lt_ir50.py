@@ -6,4 +6,4 @@ Top-1: 87.0 (Table I of the NBN paper; published, not re-run).
 """
 _base_ = 'resnet32_nbn_lr_bsl_cifar10_lt.py'
 
-train_dataloader = dict(dataset=dict(imbalance_factor=50))
+train_dataloader = dict(dataset=dict(dataset=dict(imbalance_factor=50)))

@@ -6,4 +6,4 @@ Top-1: 46.8 (Table I of the NBN paper for 4x width; published, not re-run).
 """
 _base_ = 'resnet32x4_bn_bsl_cifar100_lt.py'
 
-train_dataloader = dict(dataset=dict(imbalance_factor=200))
+train_dataloader = dict(dataset=dict(dataset=dict(imbalance_factor=200)))

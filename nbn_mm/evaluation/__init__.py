@@ -1,4 +1,5 @@
 """Class-group evaluation: pure functions and registered metrics."""
+from .batch_evaluator import BatchEvaluator
 from .metrics import CalibrationMetric, ShotGroupMetric, StreamingLVISMetric
 
-__all__ = ['CalibrationMetric', 'ShotGroupMetric', 'StreamingLVISMetric']
+__all__ = ['BatchEvaluator', 'CalibrationMetric', 'ShotGroupMetric', 'StreamingLVISMetric']

@@ -1,4 +1,5 @@
-# CIFAR-10-LT, imbalance factor 100, with the augmentation of Balanced Softmax's CIFAR recipe.
+# CIFAR-10-LT, imbalance factor 100, with the augmentation of Balanced Softmax's CIFAR recipe. The images live on the
+# device of the model and whole batches are augmented there; cifar10_lt_per_image.py reads and augments image by image.
 dataset_type = 'CIFAR10LT'
 data_root = 'data/cifar10'
 
@@ -15,23 +16,25 @@ test_pipeline = [dict(type='PackInputs')]
 global_batch_size = 512
 train_dataloader = dict(
     batch_size=512,
-    num_workers=4,
-    persistent_workers=True,
+    num_workers=0,
     drop_last=True,
+    collate_fn=dict(type='device_collate'),
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        split='train',
-        imbalance_factor=100,
+        type='DeviceDataset',
+        dataset=dict(type=dataset_type, data_root=data_root, split='train', imbalance_factor=100),
         pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=500,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers=0,
+    collate_fn=dict(type='device_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, split='test', pipeline=test_pipeline))
+    dataset=dict(
+        type='DeviceDataset',
+        dataset=dict(type=dataset_type, data_root=data_root, split='test'),
+        pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-val_evaluator = [dict(type='ShotGroupMetric', topk=(1, 5)), dict(type='CalibrationMetric')]
+val_evaluator = dict(
+    type='BatchEvaluator', metrics=[dict(type='ShotGroupMetric', topk=(1, 5)), dict(type='CalibrationMetric')])
 test_evaluator = val_evaluator

@@ -2,6 +2,8 @@
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(
+        # takes batches of labels, and lists of data samples like the host's
+        type='BatchClsDataPreprocessor',
         # RGB statistics of CIFAR-10; the published recipes use them for CIFAR-100 too
         mean=[125.307, 122.961, 113.8575],
         std=[51.5865, 50.847, 51.255],

@@ -7,7 +7,7 @@ through the shuffled loader.
 import copy
 import random
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...models.layers.logit_rectification import LogitRectification
+from .device_data_hook import device_dataset
 
 
 class _Moments:
@@ -226,7 +227,7 @@ class RecomputeStatisticsHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         with _undisturbed(model, self.seed):
             loader = self._build_loader(runner)
-        batches = _FirstBatches(loader, self.num_batches)
+        batches = _FirstBatches(loader, self.num_batches, self.seed)
         names = recompute_statistics(model, batches, self.batch_norm, self.mode, self.seed)
         runner.logger.info(f'Recomputed the running statistics of {len(names)} layers over '
                            f'{min(self.num_batches or len(loader), len(loader))} batches a rank of the training set.')
@@ -248,11 +249,14 @@ class RecomputeStatisticsHook(Hook):
 
 
 class _FirstBatches:
-    """The first ``number`` batches of a loader, as often as asked."""
+    """The first ``number`` batches of a loader, as often as asked; the same ones each time."""
 
-    def __init__(self, loader: Iterable, number: int | None) -> None:
+    def __init__(self, loader: Iterable, number: int | None, seed: int) -> None:
         self.loader = loader
         self.number = number
+        self.seed = seed
 
     def __iter__(self) -> Iterator:
-        return islice(iter(self.loader), self.number)
+        dataset = device_dataset(self.loader)
+        with dataset.apart(self.seed) if dataset is not None else nullcontext():
+            yield from islice(iter(self.loader), self.number)

@@ -22,6 +22,7 @@ from .checks import (
     check_pretrained,
 )
 from .detection_checks import check_box_heads
+from .device_data import check_device_data, read_each_image, set_device_loader
 from .errors import LaunchError
 from .evaluation_checks import check_evaluated_images
 from .options import check_options
@@ -85,6 +86,7 @@ def configure_train(cfg: Config, options: dict[str, Any]) -> str | None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     check_class_counts(cfg, ('model', 'val_evaluator'))
     check_box_heads(cfg, ('train_dataloader', 'val_dataloader'))
+    check_device_data(cfg, ('train_dataloader', 'val_dataloader'))
     check_evaluated_images(cfg, 'val')
     check_pretrained(cfg)
     amp = options.get('amp', False)
@@ -138,6 +140,7 @@ def _set_dataloaders(cfg: Config, options: dict[str, Any], names: tuple, **defau
         loader = cfg.get(name)
         if loader is None:
             continue
+        set_device_loader(loader)
         for key, value in defaults.items():
             loader.setdefault(key, deepcopy(value))
         if options.get('no_pin_memory'):
@@ -164,6 +167,7 @@ def configure_test(cfg: Config, checkpoint: str, options: dict[str, Any]) -> Non
         raise LaunchError('Testing needs test_dataloader, test_cfg and test_evaluator in the config.')
     check_class_counts(cfg, ('test_evaluator', ))
     check_box_heads(cfg, ('test_dataloader', ))
+    check_device_data(cfg, ('test_dataloader', ))
     check_evaluated_images(cfg, 'test')
     cfg.load_from, cfg.resume = checkpoint, False
     if options.get('amp'):
@@ -211,6 +215,7 @@ def _show(cfg: Config, options: dict[str, Any]) -> None:
 
 def _use_tta(cfg: Config) -> None:
     """Wrap the model and the pipeline for test-time augmentation; flips by default, as the hosts' tools do."""
+    read_each_image(cfg.test_dataloader)
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset

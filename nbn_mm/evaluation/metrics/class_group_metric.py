@@ -150,9 +150,22 @@ class ClassGroupMetric(BaseMetric):
         several = next((label for label in labels if label.numel() != 1), None)
         if several is not None:
             raise ValueError(f'{type(self).__name__} needs one class per image, but a gt_label is {several.tolist()}.')
+        self.process_batch(scores, torch.cat(labels))
+
+    def process_batch(self, scores: torch.Tensor, labels: torch.Tensor) -> None:
+        """Reduce a batch to a few numbers per image, given as tensors; ``BatchEvaluator`` calls this.
+
+        Args:
+            scores (torch.Tensor): Shape ``(N, C)``.
+            labels (torch.Tensor): One class an image, shape ``(N, )``.
+
+        Raises:
+            RuntimeError, ValueError: As in :meth:`process`.
+        """
+        self.counts  # noqa: B018, raises without counts
         self._check_length(scores.shape[1], 'each pred_score')
         self._check_num_classes(scores.shape[1])
-        labels = torch.cat(labels).to(scores.device)
+        labels = labels.to(scores.device)
         self.results.extend(self.reduce(scores, labels, true_class_rank(scores, labels)))
 
     def _get(self, sample: dict, key: str) -> torch.Tensor:

@@ -1,11 +1,13 @@
 """A classification head of any linear predictor and any loss."""
 from typing import Any
 
+import torch.nn.functional as F
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ...datasets.label_batch import LabelBatch
 from ..layers.rectified_predictor import build_linear_predictor
 
 
@@ -18,6 +20,9 @@ class LongTailClsHead(LinearClsHead):
         head=dict(type='LongTailClsHead', num_classes=10, in_channels=64,
                   predictor=dict(type='RectifiedPredictor', base='Linear'),
                   loss=dict(type='BalancedSoftmaxLoss'))
+
+    For a ``LabelBatch`` (of ``DeviceDataset``) in the place of a list of data samples, the loss takes its label tensor
+    and predictions are a ``LabelBatch``, too; the numbers are the same.
 
     Args:
         num_classes (int): Number of classes C.
@@ -42,8 +47,11 @@ class LongTailClsHead(LinearClsHead):
         predictor = dict(type='Linear') if predictor is None else predictor
         self.fc = build_linear_predictor(dict(predictor, in_features=in_channels, out_features=num_classes))
 
-    def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs: Any) -> dict[str, Tensor]:
+    def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample] | LabelBatch,
+                  **kwargs: Any) -> dict[str, Tensor]:
         """The host's, with errors that say what does not go with soft labels."""
+        if isinstance(data_samples, LabelBatch):
+            data_samples = data_samples.targets()
         if 'gt_score' not in data_samples[0]:
             return super()._get_loss(cls_score, data_samples, **kwargs)
         if self.cal_acc:
@@ -55,3 +63,11 @@ class LongTailClsHead(LinearClsHead):
             raise ValueError(f'the loss {type(self.loss_module).__name__} of `head.loss` failed on the soft labels of '
                              f'`train_cfg.augments` (mixup, CutMix), shape {tuple(data_samples[0].gt_score.shape)} an '
                              f'image: {error}. Use a loss of soft labels or remove the augmentation.') from error
+
+    def _get_predictions(self, cls_score: Tensor,
+                         data_samples: list[DataSample | None] | LabelBatch | None) -> list[DataSample] | LabelBatch:
+        """The host's; for a batch of labels the same scores and labels as one tensor each."""
+        if not isinstance(data_samples, LabelBatch) or data_samples.touched:
+            return super()._get_predictions(cls_score, data_samples)
+        scores = F.softmax(cls_score, dim=1)
+        return data_samples.replaced(pred_score=scores, pred_label=scores.argmax(dim=1))

@@ -1,0 +1,165 @@
+"""A data set whose images live on the device, and whose batches are indices."""
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.device import get_device
+from mmengine.dist import get_rank
+from mmpretrain.registry import DATASETS
+from mmpretrain.structures import DataSample
+from torch.utils.data import get_worker_info
+
+from .device_batch import DeviceBatch
+from .device_images import DeviceImages, check_loading, read_images
+from .label_batch import LabelBatch
+from .transforms.batched import BatchedPipeline
+
+HOOK_LINE = "default_hooks = dict(device_data=dict(type='DeviceDataHook'))"
+# first number of a generator's seed: batches of the training, and those of a pass apart from it
+TRAINING, APART = 0, 1
+
+
+@DATASETS.register_module()
+class DeviceDataset:
+    """Keeps the uint8 images of a data set on the device and augments whole batches there.
+
+    torch's data loader asks it for all images of a batch at once and, with ``device_collate``, hands on what it gets::
+
+        train_dataloader = dict(
+            batch_size=512, num_workers=0, sampler=dict(type='InfiniteSampler', shuffle=True),
+            collate_fn=dict(type='device_collate'),
+            dataset=dict(type='DeviceDataset', dataset=dict(type='CIFAR10LT', data_root='data/cifar10'),
+                         pipeline=[dict(type='RandomCrop', crop_size=32, padding=4), dict(type='PackInputs')]))
+        default_hooks = dict(device_data=dict(type='DeviceDataHook'))
+
+    ``pipeline`` is that of a per-image data set. Its random choices are drawn on the host by a generator that is a
+    function of seed, rank and number of the batch alone; ``DeviceDataHook`` tells the seed and the number. Meta
+    information, class counts and all else come from the wrapped data set, whose own pipeline runs once an image.
+
+    Args:
+        dataset (dict): Config of a data set whose items are ``img`` (uint8, ``(H, W, 3)``, one size) and one
+            ``gt_label``. Of a set of files, with ``LoadImageFromFile`` (and a resize) in its pipeline.
+        pipeline (Sequence[dict]): Augmentation and ``PackInputs``; see ``BatchedPipeline`` for what it may hold.
+        device (str): ``'auto'``, the device that the model of this process is on, or a torch device such as ``'cpu'``.
+            Defaults to ``'auto'``.
+
+    Raises:
+        MemoryError: If the images don't fit.
+        ValueError, TypeError: If the images can't be kept like this, or ``pipeline`` holds what has no batched form.
+    """
+
+    def __init__(self, dataset: dict | Any, pipeline: Sequence[dict] = (), device: str = 'auto') -> None:
+        if device != 'auto':
+            try:
+                torch.device(device)
+            except (RuntimeError, TypeError) as error:
+                raise ValueError(f"DeviceDataset: device={device!r} is unknown; use 'auto', 'cpu' or 'cuda'. The error "
+                                 f'was {error}') from error
+        self.device = device
+        self.pipeline = BatchedPipeline(pipeline)
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        check_loading(self.dataset)
+        self._data: DeviceImages | None = None
+        self._seed: int | None = None
+        self._stream: tuple[int, ...] = (TRAINING, )
+        self._number = 0
+
+    @property
+    def metainfo(self) -> dict:
+        """dict: That of the wrapped data set."""
+        return self.dataset.metainfo
+
+    def __getattr__(self, name: str) -> Any:
+        """All that is not defined here comes from the wrapped data set."""
+        if name.startswith('_') or 'dataset' not in self.__dict__:
+            raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
+        return getattr(self.dataset, name)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def full_init(self) -> None:
+        """Load the annotations; who only counts classes needs no images on the device."""
+        if hasattr(self.dataset, 'full_init'):
+            self.dataset.full_init()
+
+    def load(self) -> None:
+        """Bring the images to the device, once; before the first batch at the latest."""
+        if self._data is None:
+            self.full_init()
+            self._data = read_images(self.dataset, self._target())
+
+    def _target(self) -> torch.device:
+        name = get_device() if self.device == 'auto' else self.device
+        device = torch.device(name)
+        return torch.device('cuda', torch.cuda.current_device()) if device == torch.device('cuda') else device
+
+    def start(self, seed: int, number: int) -> None:
+        """Set what the next batch draws from.
+
+        Args:
+            seed (int): That of the run.
+            number (int): Number of the batch since the start of the training, over all epochs.
+        """
+        self._seed, self._number = seed, number
+
+    @contextmanager
+    def apart(self, seed: int) -> Iterator[None]:
+        """Inside, batches are numbered from 0 in a stream of their own; afterwards the training goes on undisturbed.
+
+        Args:
+            seed (int): Of the stream.
+        """
+        before = self._seed, self._stream, self._number
+        self._seed, self._stream, self._number = seed, (APART, ), 0
+        try:
+            yield
+        finally:
+            self._seed, self._stream, self._number = before
+
+    def __getitem__(self, index: int) -> Any:
+        """Raise; there are only whole batches."""
+        raise TypeError('DeviceDataset gives whole batches, no single images. It must be the outermost data set of its '
+                        "dataloader: other wrappers (repetition, concatenation) go inside, DeviceDataset's `dataset`.")
+
+    def __getitems__(self, indices: Sequence[int]) -> DeviceBatch:
+        """The batch of these images, augmented.
+
+        Args:
+            indices (Sequence[int]): N indices.
+
+        Returns:
+            DeviceBatch: ``inputs``, uint8 ``(N, 3, H, W)``, and ``data_samples``, a ``LabelBatch``.
+
+        Raises:
+            RuntimeError: In a worker process, or if the pipeline draws and nobody gave it a seed.
+        """
+        if get_worker_info() is not None:
+            raise RuntimeError('DeviceDataset works in the process of the model: set num_workers=0 and '
+                               'persistent_workers=False in its dataloader.')
+        self.load()
+        device = self._data.images.device
+        index = torch.tensor(indices)
+        if device.type == 'cuda':
+            index = index.pin_memory()
+        index = index.to(device, non_blocking=True)
+        images = self._data.images.index_select(0, index)
+        if self.pipeline.transforms:
+            plan = self.pipeline.draw(self._generator(), len(indices), *images.shape[2:])
+            images = self.pipeline.apply(images, plan)
+        self._number += 1
+        paths = self._data.paths
+        samples = LabelBatch(DataSample, indices, None if paths is None else [paths[i] for i in indices],
+                             gt_label=self._data.labels.index_select(0, index))
+        return DeviceBatch(inputs=images, data_samples=samples)
+
+    def _generator(self) -> np.random.Generator:
+        if self._seed is None:
+            raise RuntimeError('DeviceDataset has no seed for the augmentation in its pipeline. Add the hook that gives '
+                               f'it to the config:\n    {HOOK_LINE}')
+        return np.random.default_rng((*self._stream, self._seed, get_rank(), self._number))
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(device={self.device!r}, pipeline={self.pipeline}, dataset={self.dataset!r})'

@@ -1,0 +1,111 @@
+"""Tells a data set on the device which batch comes next."""
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch.utils.data import BatchSampler, Sampler
+
+
+class _Rest(Sampler):
+    """What is left of a sampler's epoch.
+
+    Args:
+        sampler (Sampler): Gives the whole epoch.
+        done (int): Indices that were consumed.
+    """
+
+    def __init__(self, sampler: Sampler, done: int) -> None:
+        self.sampler = sampler
+        self.done = done
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(iter(self.sampler), self.done, None)
+
+    def __len__(self) -> int:
+        return len(self.sampler) - self.done
+
+
+@HOOKS.register_module()
+class DeviceDataHook(Hook):
+    """Gives ``DeviceDataset`` the seed of the run and the number of the next batch, and loads its images.
+
+    Stands in ``default_hooks`` under the name ``device_data``::
+
+        default_hooks = dict(device_data=dict(type='DeviceDataHook'))
+
+    A run that is resumed therefore augments its next batch as if nothing had happened. ``IterBasedTrainLoop`` skips the
+    indices that were used; ``EpochBasedTrainLoop`` would begin an epoch anew that was saved in its middle, so this hook
+    has it go on with the rest of it.
+
+    Images of the training and of the validation set are loaded before training, so that what is wrong with them is said
+    then. Data sets of other types are left alone.
+
+    Raises:
+        RuntimeError: If an epoch can't be resumed in its middle.
+    """
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self._whole: Sampler | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Load the images."""
+        for loop in (runner.train_loop, runner.val_loop):
+            dataset = device_dataset(loop.dataloader) if loop is not None else None
+            if dataset is not None:
+                dataset.load()
+                dataset.start(runner.seed, runner.iter)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set seed and number, and skip what an interrupted epoch has had."""
+        dataset = device_dataset(runner.train_dataloader)
+        if dataset is None:
+            return
+        dataset.start(runner.seed, runner.iter)
+        if hasattr(runner.train_loop, 'run_epoch'):
+            done = runner.iter - runner.epoch * len(runner.train_dataloader)
+            if done > 0:
+                self._skip(runner, done)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Let the next epoch be whole."""
+        if self._whole is not None:
+            runner.train_dataloader.batch_sampler.sampler, self._whole = self._whole, None
+
+    def _skip(self, runner: Runner, done: int) -> None:
+        batches = runner.train_dataloader.batch_sampler
+        if type(batches) is not BatchSampler:
+            raise RuntimeError(f'resume: {done} batches of epoch {runner.epoch + 1} are done, and how to skip them in '
+                               f'train_dataloader.batch_sampler ({type(batches).__name__}) is not known. Remove it, or '
+                               'resume from a checkpoint of the end of an epoch.')
+        runner.logger.info(f'resume: going on after batch {done} of epoch {runner.epoch + 1}.')
+        self._whole = batches.sampler
+        batches.sampler = _Rest(batches.sampler, done * batches.batch_size)
+
+    def before_val(self, runner: Runner) -> None:
+        """A validation outside of training, too, may augment."""
+        self._before_evaluation(runner, runner.val_dataloader)
+
+    def before_test(self, runner: Runner) -> None:
+        """A test may augment."""
+        self._before_evaluation(runner, runner.test_dataloader)
+
+    @staticmethod
+    def _before_evaluation(runner: Runner, dataloader: Any) -> None:
+        dataset = device_dataset(dataloader)
+        if dataset is not None:
+            dataset.load()
+            dataset.start(runner.seed, 0)
+
+
+def device_dataset(dataloader: Any) -> Any | None:
+    """The data set of a loader if it lives on the device, else None.
+
+    Args:
+        dataloader (DataLoader): A built loader.
+    """
+    dataset = dataloader.dataset
+    return dataset if hasattr(dataset, 'apart') and hasattr(dataset, '__getitems__') else None

@@ -37,7 +37,9 @@ HOST_PARTS: tuple[HostPart, ...] = (
     HostPart('mmpretrain', 'nbn_mm.datasets.cifar_lt', dict(DATASETS=('CIFAR10LT', 'CIFAR100LT'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.digits_lt', dict(DATASETS=('DigitsLT', ))),
     HostPart('mmpretrain', 'nbn_mm.datasets.device_dataset', dict(DATASETS=('DeviceDataset', ))),
-    HostPart('mmdet', 'nbn_mm.models.roi_heads', dict(MODELS=('EqualizationV2Loss', ))),
+    HostPart('mmdet', 'nbn_mm.models.roi_heads', dict(MODELS=(
+        'EqualizationV2Loss', 'FastBBoxHead', 'FastConvFCBBoxHead', 'FastShared2FCBBoxHead',
+        'FastShared4Conv1FCBBoxHead', 'FastFCNMaskHead', 'FastStandardRoIHead', 'FastCascadeRoIHead'))),
     HostPart('mmdet', 'nbn_mm.datasets.lvis_dataset', dict(DATASETS=('LVISFormatDataset', ))),
 )
 

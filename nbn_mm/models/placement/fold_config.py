@@ -5,6 +5,10 @@ from ..layers import NBNOptions
 
 # Drop-ins of a host's loss with its state-dict keys; what the host's does not know is taken out.
 HOST_LOSSES = dict(FastSeesawLoss='mmdet.SeesawLoss', FastSeesawClsLoss='mmpretrain.SeesawLoss')
+# Drop-ins of mmdet's heads, which differ from these at test only.
+HOST_HEADS = ('BBoxHead', 'ConvFCBBoxHead', 'Shared2FCBBoxHead', 'Shared4Conv1FCBBoxHead', 'FCNMaskHead',
+              'StandardRoIHead', 'CascadeRoIHead')
+
 
 def fold_model_config(cfg: Any) -> Any:
     """Return the config of the plain BN network that a folded network's state dict fits.
@@ -16,8 +20,8 @@ def fold_model_config(cfg: Any) -> Any:
         dict | list | Any: ``NBNBackbone`` becomes its base, ``norm_cfg`` of NBN or AllReduceBN becomes BN, a rectified
         linear predictor becomes linear with a bias, and a long-tail head around it the host's ``LinearClsHead`` with
         cross entropy (its loss plays no part at test; Seesaw stays, being part of the state dict). A fast Seesaw loss
-        becomes the host's. A rectified predictor over anything else stays, as it does in
-        the network, and so does a head whose predictor has no bias, which the host's head can't be told.
+        becomes the host's, and so do the fast heads of detectors. A rectified predictor over anything else stays, as it
+        does in the network, and so does a head whose predictor has no bias, which the host's head can't be told.
     """
     if isinstance(cfg, (list, tuple)):
         return type(cfg)(fold_model_config(item) for item in cfg)
@@ -46,6 +50,10 @@ def fold_model_config(cfg: Any) -> Any:
     elif kind in HOST_LOSSES:
         plain.pop('sync_counts', None)
         plain['type'] = HOST_LOSSES[kind]
+    elif isinstance(kind, str) and kind.startswith('Fast') and kind[len('Fast'):] in HOST_HEADS:
+        plain['type'] = f"mmdet.{kind[len('Fast'):]}"
+    elif 'mask_thr_binary' in plain:
+        plain.pop('mask_format', None)  # of FastFCNMaskHead
     return plain
 
 

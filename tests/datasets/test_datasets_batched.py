@@ -6,9 +6,10 @@ import pytest
 import torch
 from mmengine.registry import TRANSFORMS
 from references import batched_pipeline as reference
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nbn_mm.datasets.transforms import BatchedPipeline, CIFARAutoAugment
+from nbn_mm.datasets.transforms import BatchedPipeline, CIFARAutoAugment, batched_geometry, batched_operations
 from nbn_mm.utils.hosts import host_error
 
 RECIPE = [
@@ -138,6 +139,61 @@ def test_the_recorder_sees_what_waits(word, call):
     assert word in WAITING and any(word in name for name in recorder.names)
     with pytest.raises(AssertionError), _Recorder():
         torch.ones(3)[torch.ones(3, dtype=torch.bool)]
+
+
+def test_all_operations_stay_on_the_device_of_the_images():
+    """On a GPU without memory or arithmetic: mixed devices, and shapes or values that depend on data, are errors."""
+    caches = batched_operations._bank, batched_geometry._row_starts, batched_geometry._outside
+    for cache in caches:
+        cache.cache_clear()
+    pipeline = BatchedPipeline(RECIPE)
+    plan = pipeline.draw(np.random.default_rng(0), 300, 32, 32)
+    try:
+        with FakeTensorMode():
+            buffer = torch.empty(len(plan.buffer), dtype=torch.int64, device='cuda')
+            got = pipeline._run(torch.empty(300, 3, 32, 32, dtype=torch.uint8, device='cuda'), plan, buffer)
+            assert got.is_cuda and got.shape == (300, 3, 32, 32) and got.dtype == torch.uint8
+            with pytest.raises(DataDependentOutputException):
+                got.sum().item()
+    finally:
+        for cache in caches:
+            cache.cache_clear()
+
+
+@pytest.mark.parametrize('number', [1, 7, 200])
+def test_plans_for_capture_have_the_same_shapes_and_give_the_same_images(number):
+    images, plain, pipeline = _images(number), BatchedPipeline(RECIPE), BatchedPipeline(RECIPE, capture=True)
+    plans = [pipeline.draw(np.random.default_rng(seed), number, 32, 32) for seed in range(30)]
+    assert len({plan.shapes for plan in plans}) == 1
+    assert number == 1 or len({plain.draw(np.random.default_rng(seed), number, 32, 32).shapes for seed in range(9)}) > 1
+    for seed, plan in enumerate(plans):
+        assert torch.equal(pipeline.apply(images, plan), plain(images, np.random.default_rng(seed)))
+
+
+def test_a_draw_that_exceeds_the_capacities_is_applied_all_the_same():
+    pipeline = BatchedPipeline(RECIPE, capture=True)
+    usual = pipeline.draw(np.random.default_rng(0), 300, 32, 32)
+    augment = pipeline.transforms[1]
+    augment.probabilities = np.ones_like(augment.probabilities)  # many more operations than the chances say
+    plan, images = pipeline.draw(np.random.default_rng(0), 300, 32, 32), _images(300)
+    assert plan.shapes != usual.shapes
+    want = reference.recipe(images.numpy(), plan, augment.steps(plan.draws[1]))
+    assert np.array_equal(pipeline.apply(images, plan), want)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_a_captured_graph_gives_the_same_images():
+    images, plain, pipeline = _images(256), BatchedPipeline(RECIPE), BatchedPipeline(RECIPE, capture=True)
+    on_gpu = images.cuda()
+    results = [pipeline(on_gpu, np.random.default_rng(seed)) for seed in range(4)]
+    assert len(pipeline._captured) == 1
+    for seed, result in enumerate(results):
+        assert torch.equal(result.cpu(), plain(images, np.random.default_rng(seed)))
+    assert pickle.loads(pickle.dumps(pipeline))._captured == {}
+    augment = pipeline.transforms[1]
+    augment.probabilities = np.ones_like(augment.probabilities)
+    plan = pipeline.draw(np.random.default_rng(0), 256, 32, 32)
+    assert torch.equal(pipeline.apply(on_gpu, plan).cpu(), plain.apply(images, plan))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

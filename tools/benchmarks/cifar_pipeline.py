@@ -6,7 +6,8 @@ the host included), the host's data preprocessor. Baselines, over the same image
 - host: mmpretrain's RandomCrop, mmcv's RandomFlip, mmpretrain's AutoAugment with the same 25 sub-policies, a black
   square by RandomErasing, PackInputs, mmengine's collation, the data preprocessor; on the CPU in this process, with
   ``--device cuda`` by a DataLoader with ``--workers`` processes, whose queue is emptied before each run;
-- Pillow: the same with our per-image transforms, whose operations are Pillow's; on the CPU only.
+- Pillow: the same with our per-image transforms, whose operations are Pillow's; on the CPU only;
+- launches one by one: ours without the CUDA graph; on a GPU only.
 
 ``equal``: the batch of this very run is, bit by bit, what Pillow and NumPy give image by image for the same draws. The
 hosts' operations are not Pillow's, so that their images differ in kind. The images are generated (random fields whose
@@ -19,6 +20,7 @@ spectrum falls as that of photographs) or, with ``--data-root``, CIFAR-10-LT's.
 import argparse
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -142,10 +144,10 @@ def run(images: np.ndarray, size: int, args: argparse.Namespace) -> list[Record]
     preprocessor = MODELS.build(dict(type='ClsDataPreprocessor', mean=[125.3, 123., 113.9], std=[63., 62.1, 66.7],
                                      to_rgb=False)).to(args.device)
     resident = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(args.device)
-    batched, generator = BatchedPipeline(ours_configs), np.random.default_rng(0)
+    batched, generator = BatchedPipeline(ours_configs, capture=args.device == 'cuda'), np.random.default_rng(0)
     batches = max(1, args.images_per_run // size)
 
-    def ours() -> None:
+    def ours(batched: BatchedPipeline = batched) -> None:
         for _ in range(batches):
             indices = torch.from_numpy(generator.integers(len(images), size=size))
             if args.device == 'cuda':
@@ -157,21 +159,24 @@ def run(images: np.ndarray, size: int, args: argparse.Namespace) -> list[Record]
     batch = resident[torch.from_numpy(chosen).to(args.device)]
     equal = np.array_equal(batched.apply(batch, plan).cpu(), by_pillow(images[chosen], batched, plan, args))
     with Operations() as operations:
-        batched.apply(batch, plan)
+        BatchedPipeline(ours_configs).apply(batch, plan)
 
     workers = args.workers if args.device == 'cuda' else 0
     sides: dict[str, Callable] = {
         'ours': ours, 'host': Loaded(PerImage(images, host_configs), size, batches, workers, preprocessor)}
     if args.device == 'cpu':
         sides['Pillow'] = Loaded(PerImage(images, ours_configs), size, batches, 0, preprocessor)
+    else:
+        sides['launches one by one'] = partial(ours, BatchedPipeline(ours_configs))
     timings: dict[str, Timing] = interleave(sides, args.runs, args.device, measure=measure)
     label = f'batch {size}, {args.size} pixels, '
-    more = f', {workers} workers' if workers else ''
-    records = [compare(PLACE, f'{label}beside {name}{more}', timings['ours'], timings[name], equal=equal,
-                       device=args.device, threads=args.threads, items=batches * size, unit='images/s')
-               for name in list(sides)[1:]]
-    return [*records, Record(PLACE, f'{label}tensor operations a batch', operations.count, None, 'operations', None, None,
-                             None, hardware(args.device, args.threads))]
+    names = {name: f'{label}beside {name}' for name in list(sides)[1:]}
+    if workers:
+        names['host'] += f', {workers} workers'
+    records = [compare(PLACE, setting, timings['ours'], timings[name], equal=equal, device=args.device,
+                       threads=args.threads, items=batches * size, unit='images/s') for name, setting in names.items()]
+    return [*records, Record(PLACE, f'{label}tensor operations a batch', operations.count, None, 'operations', None,
+                             None, None, hardware(args.device, args.threads))]
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .auto_augment import CIFARAutoAugment
 from .batched_auto_augment import BatchedAutoAugment
+from .batched_capture import CapturedFunction
 from .batched_geometry import BatchedCropFlip, BatchedCutout
 from .batched_transform import BatchedTransform, Drawn
 from .cutout import CIFARCutout
@@ -72,6 +73,12 @@ class Plan:
     draws: tuple[Drawn, ...]
     buffer: np.ndarray
 
+    @property
+    def shapes(self) -> tuple:
+        """What decides which tensor operations are done: two plans that agree here may share a graph."""
+        return tuple((key, array.shape, array.tobytes() if key.startswith('counts') else None)
+                     for drawn in self.draws for key, array in drawn.items())
+
 
 class BatchedPipeline:
     """The batched counterpart of a per-image pipeline, from the same configs.
@@ -81,17 +88,22 @@ class BatchedPipeline:
 
     Args:
         transforms (Sequence[dict]): Configs of the transforms; a final ``PackInputs`` is accepted.
+        capture (bool): Whether AutoAugment's groups are filled up to the same sizes in every batch, so that on a GPU
+            all tensor operations are captured as one CUDA graph at the first batch of a size, and replayed. The images
+            are the same; it costs more arithmetic and spares launches. Defaults to False.
 
     Raises:
         ValueError: If a transform, or an option of it, has no batched counterpart.
     """
 
-    def __init__(self, transforms: Sequence[dict]) -> None:
+    def __init__(self, transforms: Sequence[dict], capture: bool = False) -> None:
         transforms = list(transforms)
         if transforms and str(transforms[-1].get('type')).rsplit('.', 1)[-1] == 'PackInputs':
             options = sorted(set(transforms.pop()) - {'type'})
             if options:
                 raise ValueError(f'PackInputs: the option {options[0]!r} has no batched counterpart; it has none.')
+        self.capture = capture
+        self._captured: dict[tuple, tuple[tuple, CapturedFunction]] = {}
         self.transforms: list[BatchedTransform] = []
         for transform in map(_build, transforms):
             last = self.transforms[-1] if self.transforms else None
@@ -99,6 +111,8 @@ class BatchedPipeline:
                 last.prob = transform.prob
             else:
                 self.transforms.append(transform)
+            if isinstance(transform, BatchedAutoAugment):
+                transform.same_shapes = capture
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result for images of a size."""
@@ -147,10 +161,21 @@ class BatchedPipeline:
         if images.shape != shape:
             raise ValueError(f'the plan is for images of shape {shape}, got {tuple(images.shape)}.')
         buffer = torch.from_numpy(plan.buffer)
-        if images.is_cuda and buffer.numel():
-            buffer = buffer.pin_memory().to(images.device, non_blocking=True)
-        else:
-            buffer = buffer.to(images.device)
+        if not images.is_cuda or not buffer.numel():
+            return self._run(images, plan, buffer.to(images.device))
+        buffer = buffer.pin_memory()
+        if self.capture:
+            place = images.device, *shape
+            if place not in self._captured:
+                function = CapturedFunction(lambda x, choices: self._run(x, plan, choices), images, buffer)
+                self._captured[place] = plan.shapes, function
+            shapes, function = self._captured[place]
+            if shapes == plan.shapes:
+                return function(images, buffer)
+        return self._run(images, plan, buffer.to(images.device, non_blocking=True))
+
+    def _run(self, images: Tensor, plan: Plan, buffer: Tensor) -> Tensor:
+        """The tensor operations, with the buffer on the device."""
         start = 0
         for transform, drawn in zip(self.transforms, plan.draws, strict=True):
             drawn = dict(drawn)
@@ -160,6 +185,10 @@ class BatchedPipeline:
                 start += size
             images = transform.apply(images, drawn)
         return images
+
+    def __getstate__(self) -> dict:
+        """Without graphs, which belong to one process."""
+        return {**self.__dict__, '_captured': {}}
 
     def __call__(self, images: Tensor, generator: np.random.Generator) -> Tensor:
         """Draw and apply."""

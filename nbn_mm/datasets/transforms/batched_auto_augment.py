@@ -15,6 +15,10 @@ class BatchedAutoAugment(BatchedTransform):
     Args:
         fill (Sequence[int]): RGB colour of pixels from outside of the image. Defaults to ``(128, 128, 128)``.
         policy (Policy): Sub-policies of two steps each. Defaults to :data:`CIFAR10_POLICY`.
+
+    Attributes:
+        same_shapes (bool): Whether all draws for one number of images, but for very rare ones, have arrays of the same
+            shapes, so that the tensor operations can be captured; the images are the same. False at first.
     """
     device_keys = ('order_0', 'rows_0', 'order_1', 'rows_1', 'restore')
 
@@ -26,6 +30,11 @@ class BatchedAutoAugment(BatchedTransform):
         self.probabilities = np.array([[probability for _, probability, _ in pair] for pair in policy])
         self.choices = np.array([[[entries.index(entry) for entry in step] for step in pair] for pair in signed])
         self.operations = BatchedOperations(entries, tuple(fill))
+        # of each entry in each step, shape (2, entries)
+        weights = self.probabilities[:, :, None] / (2 * len(policy))
+        self.chances = np.stack([np.bincount(self.choices[:, step].ravel(), weights[:, step].repeat(2), len(entries))
+                                 for step in (0, 1)])
+        self.same_shapes = False
 
     def draw(self, generator: np.random.Generator, number: int, height: int, width: int) -> Drawn:
         """Sub-policy, whether each step is applied, its sign, and the images sorted by operation."""
@@ -33,12 +42,13 @@ class BatchedAutoAugment(BatchedTransform):
         applied = generator.random((number, 2)) < self.probabilities[policy]
         negative = generator.integers(2, size=(number, 2))
         chosen = np.where(applied, self.choices[policy[:, None], [[0, 1]], negative], -1)
-        drawn, where = dict(policy=policy, applied=applied, chosen=chosen), np.arange(number)
+        drawn = dict(policy=policy, applied=applied, chosen=chosen)
+        positions = None
         for step in (0, 1):
-            order, rows, counts = self.operations.sort(chosen[where, step])
+            capacities = self.operations.capacities(self.chances[step], number) if self.same_shapes and number else None
+            order, rows, counts, positions = self.operations.sort(chosen[:, step], positions, capacities)
             drawn |= {f'order_{step}': order, f'rows_{step}': rows, f'counts_{step}': counts}
-            where = where[order]
-        return drawn | dict(restore=np.argsort(where))
+        return drawn | dict(restore=positions)
 
     def steps(self, drawn: Drawn) -> list[list[tuple[str, float]]]:
         """What was drawn for each image: zero to two operations, each with its signed magnitude."""

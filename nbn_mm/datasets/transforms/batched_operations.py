@@ -13,7 +13,7 @@ from .image_operations import Fill
 from .operation_bank import KINDS, Entry, OperationBank, kind_of, lookup_rows
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=None)  # a captured graph goes on reading it
 def _bank(entries: tuple[Entry, ...], height: int, width: int, fill: Fill, device: torch.device) -> OperationBank:
     return OperationBank(entries, height, width, fill, device)
 
@@ -103,28 +103,59 @@ class BatchedOperations:
         self.entries, self.fill = tuple(entries), tuple(fill)
         self._kinds = np.array([KINDS.index(kind_of(operation)) for operation, _ in self.entries], np.int64)
         self._rows, _ = lookup_rows(self.entries)
+        self._any_row = np.zeros(len(KINDS), np.int64)
+        self._any_row[self._kinds] = self._rows
 
-    def sort(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def capacities(self, chances: np.ndarray, number: int) -> np.ndarray:
+        """Numbers of images of each kind that a batch exceeds about once in a million.
+
+        Args:
+            chances (np.ndarray): Probability of each entry, float, shape ``(entries,)``.
+            number (int): Images of the batch.
+
+        Returns:
+            np.ndarray: int64, shape ``(len(KINDS),)``; 0 for kinds that never occur.
+        """
+        chance = np.bincount(self._kinds, chances, len(KINDS))
+        most = number * chance + 6 * np.sqrt(number * chance * (1 - chance).clip(0)) + 3
+        return np.where(chance > 0, np.ceil(most).clip(max=number), 0).astype(np.int64)
+
+    def sort(self, chosen: np.ndarray, positions: np.ndarray | None = None,
+             capacities: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Sort the images by the kind of their operation, on the host.
 
         Args:
             chosen (np.ndarray): Index into the entries, or −1 for none, int64, shape ``(N,)``.
+            positions (np.ndarray, optional): Where each image stands in the batch now. Defaults to its own index.
+            capacities (np.ndarray, optional): Sizes to which the kinds are filled up with copies of some image, so that
+                the results have the same shapes in every batch; not kept if a kind has more images. Defaults to None.
 
         Returns:
-            tuple: The images in their new order, those without an operation last, int64, shape ``(N,)``; the rows of
-            the tables of the n others, int64, shape ``(n,)``; and the number of images of each kind, shape
-            ``(len(KINDS),)``.
+            tuple: For each of the M places of the new batch the image to take, int64, shape ``(M,)``, those without an
+            operation last; the row of its table for each of the m others, int64, shape ``(m,)``; the numbers of places
+            of each kind, shape ``(len(KINDS),)``; and where each image stands then, int64, shape ``(N,)``.
         """
         kinds = np.where(chosen < 0, len(KINDS), self._kinds[chosen])
-        order = np.argsort(kinds, kind='stable')
-        counts = np.bincount(kinds, minlength=len(KINDS) + 1)[:-1]
-        return order, self._rows[chosen[order[:counts.sum()]]], counts
+        images = np.argsort(kinds, kind='stable')
+        counts = np.bincount(kinds, minlength=len(KINDS) + 1)
+        places = counts.copy()
+        if capacities is not None and (counts[:-1] <= capacities).all():
+            places[:] = *capacities, len(chosen)
+        shift = np.cumsum(places) - places - (np.cumsum(counts) - counts)
+        after = np.empty_like(images)
+        after[images] = np.arange(len(images)) + shift[kinds[images]]
+        order = np.zeros(places.sum(), np.int64)
+        order[after] = np.arange(len(chosen)) if positions is None else positions
+        rows = self._any_row.repeat(places[:-1])
+        used = chosen >= 0
+        rows[after[used]] = self._rows[chosen[used]]
+        return order, rows, places[:-1], after
 
     def apply_(self, images: Tensor, rows: Tensor, counts: np.ndarray) -> Tensor:
         """Apply to each image its operation, in place.
 
         Args:
-            images (Tensor): uint8, contiguous, shape ``(N, 3, H, W)``, in the order of :meth:`sort`.
+            images (Tensor): uint8, contiguous, shape ``(M, 3, H, W)``, in the order of :meth:`sort`.
             rows (Tensor): Second result of :meth:`sort`, on the device of the images.
             counts (np.ndarray): Third result of :meth:`sort`.
 

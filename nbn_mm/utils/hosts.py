@@ -25,10 +25,13 @@ class HostPart:
         host (str): ``'mmpretrain'`` or ``'mmdet'``.
         module (str): Module of this package that imports the host.
         names (dict): mmengine registry variable (``'MODELS'``, ``'DATASETS'``, …) to the registered names.
+        on_demand (bool): Whether the module is imported together with the host's own parts of these registries, at the
+            first look-up. ``mmdet.datasets`` alone takes a second. Defaults to False.
     """
     host: str
     module: str
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    on_demand: bool = False
 
 
 HOST_PARTS: tuple[HostPart, ...] = (
@@ -40,7 +43,10 @@ HOST_PARTS: tuple[HostPart, ...] = (
     HostPart('mmdet', 'nbn_mm.models.roi_heads', dict(MODELS=(
         'EqualizationV2Loss', 'FastBBoxHead', 'FastConvFCBBoxHead', 'FastShared2FCBBoxHead',
         'FastShared4Conv1FCBBoxHead', 'FastFCNMaskHead', 'FastStandardRoIHead', 'FastCascadeRoIHead'))),
-    HostPart('mmdet', 'nbn_mm.datasets.lvis_dataset', dict(DATASETS=('LVISFormatDataset', ))),
+    HostPart('mmpretrain', 'nbn_mm.datasets.cls_transforms', dict(TRANSFORMS=(
+        'ReducedRandomResizedCrop', 'ReducedResizeEdge', 'TableColorJitter'))),
+    HostPart('mmdet', 'nbn_mm.datasets.lvis_dataset', dict(DATASETS=('LVISFormatDataset', )), on_demand=True),
+    HostPart('mmdet', 'nbn_mm.datasets.det_transforms', dict(TRANSFORMS=('ReducedResize', )), on_demand=True),
 )
 
 _errors: dict[str, Exception | None] = {}
@@ -97,13 +103,24 @@ def register_host_parts() -> None:
     for part in HOST_PARTS:
         error = host_error(part.host)
         if error is None:
-            importlib.import_module(part.module)
+            _import_part(part)
             continue
         for variable, names in part.names.items():
             registry = getattr(registries, variable)
             for name in names:
                 if registry.get(name) is None:
                     registry.register_module(name=name, module=_stub(name, part.host, error))
+
+
+def _import_part(part: HostPart) -> None:
+    if part.on_demand:
+        registries_of_host = importlib.import_module(f'{part.host}.registry')
+        found = [getattr(registries_of_host, variable) for variable in part.names]
+        if not any(registry._imported for registry in found):  # else the host's own parts are there already
+            for registry in found:
+                registry._locations.append(part.module)
+            return
+    importlib.import_module(part.module)
 
 
 def _stub(name: str, host: str, error: Exception) -> type:

@@ -130,3 +130,27 @@ def test_host_parts_name_hosts_and_modules():
     for part in hosts.HOST_PARTS:
         assert isinstance(part, HostPart) and part.host in HOSTS
         assert part.names and all(part.names.values())
+
+
+def test_parts_on_demand(tmp_path, monkeypatch):
+    """They come with the host's own parts at the first look-up, or at once where those are there already."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = [f'on_demand_{i}' for i in range(4)]
+    host, first, second, own = names
+    (tmp_path / host).mkdir()
+    (tmp_path / host / '__init__.py').write_text('')
+    (tmp_path / host / 'registry.py').write_text(
+        f"from mmengine.registry import Registry\nTRANSFORMS = Registry('t', scope='{host}', locations=['{own}'])\n")
+    part = f'from {host}.registry import TRANSFORMS\n@TRANSFORMS.register_module()\nclass %s: pass\n'
+    for name, cls in ((first, 'First'), (second, 'Second'), (own, 'Own')):
+        (tmp_path / f'{name}.py').write_text(part % cls)
+    try:
+        hosts._import_part(HostPart(host, first, dict(TRANSFORMS=('First', )), on_demand=True))
+        assert first not in sys.modules
+        registry = sys.modules[f'{host}.registry'].TRANSFORMS
+        assert registry.get('First').__module__ == first and registry.get('Own').__module__ == own
+        hosts._import_part(HostPart(host, second, dict(TRANSFORMS=('Second', )), on_demand=True))
+        assert registry.get('Second').__module__ == second
+    finally:
+        for name in [name for name in sys.modules if name.split('.')[0] in names]:
+            del sys.modules[name]

@@ -35,7 +35,8 @@ def head(kind='Shared2FCBBoxHead', loss='CrossEntropyLoss', **kwargs):
 
 
 def rcnn(score_thr=0.01, max_per_img=30, **nms):
-    return ConfigDict(score_thr=score_thr, max_per_img=max_per_img, nms=dict(dict(type='nms', iou_threshold=0.5), **nms))
+    nms = dict(dict(type='nms', iou_threshold=0.5), **nms)
+    return ConfigDict(score_thr=score_thr, max_per_img=max_per_img, nms=nms)
 
 
 def inputs(outputs, agnostic, rows=60, seed=0):

@@ -123,7 +123,7 @@ def regions_of(masks: BoxMasks) -> Regions:
 
 
 def grid_lines(masks: BoxMasks, regions: Regions, axis: int) -> Tensor:
-    """Coordinates of the regions' columns (axis 0) or rows (1) in the maps, -1 … 1 over the box; one after the other."""
+    """Coordinates of the regions' columns (axis 0) or rows (1) in the maps, -1 … 1 over the box, one by one."""
     starts, counts = ((regions.x, regions.width), (regions.y, regions.height))[axis]
     pixels, owners = (torch.from_numpy(index).to(masks.boxes.device) for index in ragged(starts, counts))
     low, high = masks.boxes[:, axis][owners], masks.boxes[:, axis + 2][owners]

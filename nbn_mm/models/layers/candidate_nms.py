@@ -1,7 +1,7 @@
 """NMS within classes on the best candidates only, with the result of NMS over all of them.
 
-In greedy NMS a box is suppressed by better boxes of its class alone. So NMS on the best k candidates decides these k for
-good, and once enough of them survive, no other candidate is looked at. With 1,203 classes and a score threshold of 1e-4
+In greedy NMS a box is suppressed by better boxes of its class alone. So NMS on the best k candidates decides these k
+for good, and once enough of them survive, no other candidate is looked at. With 1,203 classes and a score threshold of 1e-4
 that leaves a few thousand of up to 1.2 million boxes to decode.
 
 Classes are told apart by their labels. mmcv's ``batched_nms`` shifts the boxes of class c by c times the image's size
@@ -73,8 +73,8 @@ def candidate_nms(scores: Tensor,
     """
     if scores.isnan().any():
         rows = int(scores.isnan().any(1).sum())
-        raise ValueError(f'{rows} of {len(scores)} proposals have scores that are NaN: the network has diverged, or its '
-                         'input is not finite. Check the checkpoint and the image.')
+        raise ValueError(f'{rows} of {len(scores)} proposals have scores that are NaN: the network has diverged, or '
+                         'its input is not finite. Check the checkpoint and the image.')
     limits = [limit for limit in (max_num, options.max_num) if limit and limit > 0]
     wanted = min(limits) if limits else None
     above = scores > max(score_thr, options.score_threshold if options.score_threshold > 0 else score_thr)

@@ -80,9 +80,8 @@ def encode_regions(pixels: Tensor, regions: Regions, size: tuple[int, int]) -> l
     previous[bounds[:-1][filled]] = 0
     counts = counts - previous
     behind = height * width - ended
-    plain = [dict(size=[height, width], counts=np.append(counts[bounds[i]:bounds[i + 1]], behind[i:i + (behind[i] > 0)]))
-             for i in range(len(regions))]
-    return mask.frPyObjects(plain, height, width)
+    lengths = [np.append(counts[bounds[i]:bounds[i + 1]], behind[i:i + (behind[i] > 0)]) for i in range(len(regions))]
+    return mask.frPyObjects([dict(size=[height, width], counts=each) for each in lengths], height, width)
 
 
 def _runs(pixels: Tensor, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import NBN, AllReduceBN, LogitRectification
 from .checkpointing import restore_checkpointing
+from .fold_config import HOST_HEADS
 from .joint_forward import restore_forward
 from .owner import NBNOwner
 
@@ -133,5 +134,10 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _has_stock_form(module: nn.Module) -> bool:
-    """A long-tail head around a linear layer with bias has the keys and the outputs of the host's linear head."""
+    """Whether a part has the keys and the outputs of one of the host's, which the folded config names instead.
+
+    A long-tail head around a linear layer with bias, and mmdet's heads that do less at test.
+    """
+    if type(module).__name__ in HOST_HEADS:
+        return True
     return type(module).__name__ == 'LongTailClsHead' and type(module.fc) is nn.Linear and module.fc.bias is not None

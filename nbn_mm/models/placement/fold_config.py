@@ -5,9 +5,10 @@ from ..layers import NBNOptions
 
 # Drop-ins of a host's loss with its state-dict keys; what the host's does not know is taken out.
 HOST_LOSSES = dict(FastSeesawLoss='mmdet.SeesawLoss', FastSeesawClsLoss='mmpretrain.SeesawLoss')
-# Drop-ins of mmdet's heads, which differ from these at test only.
-HOST_HEADS = ('BBoxHead', 'ConvFCBBoxHead', 'Shared2FCBBoxHead', 'Shared4Conv1FCBBoxHead', 'FCNMaskHead',
-              'StandardRoIHead', 'CascadeRoIHead')
+# Drop-ins of mmdet's heads with their state-dict keys, which do less at test.
+HOST_HEADS = {f'Fast{name}': name for name in (
+    'BBoxHead', 'ConvFCBBoxHead', 'Shared2FCBBoxHead', 'Shared4Conv1FCBBoxHead', 'FCNMaskHead', 'StandardRoIHead',
+    'CascadeRoIHead')}
 
 
 def fold_model_config(cfg: Any) -> Any:
@@ -50,8 +51,8 @@ def fold_model_config(cfg: Any) -> Any:
     elif kind in HOST_LOSSES:
         plain.pop('sync_counts', None)
         plain['type'] = HOST_LOSSES[kind]
-    elif isinstance(kind, str) and kind.startswith('Fast') and kind[len('Fast'):] in HOST_HEADS:
-        plain['type'] = f"mmdet.{kind[len('Fast'):]}"
+    elif kind in HOST_HEADS:
+        plain['type'] = f'mmdet.{HOST_HEADS[kind]}'
     elif 'mask_thr_binary' in plain:
         plain.pop('mask_format', None)  # of FastFCNMaskHead
     return plain

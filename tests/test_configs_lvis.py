@@ -91,7 +91,9 @@ def test_leaf_is_what_its_name_says(path):
     assert list(cfg.test_evaluator.metric) == (['bbox'] if boxes_only else ['bbox', 'segm'])
     if not boxes_only:
         assert (roi_head.mask_head.get('predictor_cfg', {}).get('type') == 'NormedConv2d') == bool(said['normed_mask'])
-        assert roi_head.mask_head.num_classes == 1203
+        assert roi_head.mask_head.num_classes == 1203 and roi_head.mask_head.type == 'FastFCNMaskHead'
+    assert {head.type for head in heads} == {'FastShared2FCBBoxHead'} and cfg.model.test_cfg.rcnn.mask_format == 'box'
+    assert roi_head.type == ('FastCascadeRoIHead' if said['model'] == 'cascade_mask_rcnn' else 'FastStandardRoIHead')
     epochs, steps = {'1x': (12, [8, 11]), '2x': (24, [16, 22])}[said['schedule']]
     assert cfg.train_cfg.max_epochs == cfg.train_cfg.val_interval == epochs
     assert list(cfg.param_scheduler[1].milestones) == steps and cfg.param_scheduler[1].end == epochs

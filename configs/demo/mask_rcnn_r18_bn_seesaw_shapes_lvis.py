@@ -10,4 +10,5 @@ _base_ = [
 model = dict(
     roi_head=dict(
         bbox_head=dict(num_classes=9, loss_cls=dict(_delete_=True, type='FastSeesawLoss', num_classes=9)),
-        mask_head=dict(num_classes=9)))
+        mask_head=dict(num_classes=9)),
+    test_cfg=dict(rcnn=dict(mask_format='box')))

@@ -4,9 +4,14 @@ _base_ = 'mmdet::seesaw_loss/cascade-mask-rcnn_r101_fpn_seesaw-loss_random-ms-2x
 custom_imports = dict(imports=['nbn_mm'])
 
 model = dict(
-    roi_head=dict(bbox_head=[
-        dict(head, loss_cls=dict(head.loss_cls, type='FastSeesawLoss')) for head in _base_.model.roi_head.bbox_head
-    ]))
+    roi_head=dict(
+        type='FastCascadeRoIHead',
+        bbox_head=[
+            dict(head, type='FastShared2FCBBoxHead', loss_cls=dict(head.loss_cls, type='FastSeesawLoss'))
+            for head in _base_.model.roi_head.bbox_head
+        ],
+        mask_head=dict(type='FastFCNMaskHead')),
+    test_cfg=dict(rcnn=dict(mask_format='box')))
 
 train_dataloader = dict(dataset=dict(type='LVISFormatDataset'))
 val_dataloader = dict(dataset=dict(type='LVISFormatDataset'))

@@ -6,14 +6,16 @@ model = dict(
     neck=dict(in_channels=[16, 32, 64, 128], out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[6])),
     roi_head=dict(
+        type='FastStandardRoIHead',
         bbox_roi_extractor=dict(out_channels=64),
         bbox_head=dict(
+            type='FastShared2FCBBoxHead',
             in_channels=64,
             fc_out_channels=256,
             reg_class_agnostic=True,
             cls_predictor_cfg=dict(type='NormedLinear')),  # temperature 20, its default
         mask_roi_extractor=dict(out_channels=64),
-        mask_head=dict(in_channels=64, conv_out_channels=64, num_convs=2, class_agnostic=True)),
+        mask_head=dict(type='FastFCNMaskHead', in_channels=64, conv_out_channels=64, num_convs=2, class_agnostic=True)),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
         rcnn=dict(sampler=dict(num=64))),

@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 
 from nbn_mm.engine.launch import LaunchError, train
-from nbn_mm.engine.launch.evaluation_checks import check_evaluated_images
+from nbn_mm.engine.launch.evaluation_checks import check_evaluated_images, check_mask_format
 
 URL = 'http://images.cocodataset.org/'
 
@@ -55,6 +55,23 @@ def test_other_images(files, evaluated, difference):
         check_evaluated_images(config(files, evaluated, wrap=True), 'val')
     check_evaluated_images(config(files, evaluated, indices=1), 'val')
     check_evaluated_images(config(files, evaluated, metric='CocoMetric'), 'val')
+
+
+@pytest.mark.parametrize('kind, metric', [
+    ('box', 'CocoMetric'), ('box', 'FasterCocoMetric'), ('rle', 'LVISMetric'), ('rle', 'DumpDetResults')])
+def test_mask_formats_that_an_evaluator_does_not_read(kind, metric):
+    def run(kind):
+        model = dict(test_cfg=dict(rpn={}, rcnn={} if kind is None else dict(mask_format=kind)))
+        evaluators = [dict(type='StreamingLVISMetric'), dict(type=f'mmdet.{metric}')]
+        check_mask_format(Config(dict(model=model, test_evaluator=evaluators)), 'test')
+
+    with pytest.raises(LaunchError) as error:
+        run(kind)
+    assert f"model.test_cfg.rcnn.mask_format='{kind}', but test_evaluator[1].type='{metric}'" in str(error.value)
+    for other in {'bitmap', 'box', 'rle', None} - {kind}:
+        run(other)
+    check_mask_format(Config(dict(test_evaluator=dict(type=metric))), 'test')
+    check_mask_format(Config(dict(model=dict(test_cfg=None), test_evaluator=dict(type=metric))), 'val')
 
 
 def test_training_starts_with_the_check(files):

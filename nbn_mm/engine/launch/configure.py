@@ -24,7 +24,7 @@ from .checks import (
 from .detection_checks import check_box_heads
 from .device_data import check_device_data, read_each_image, set_device_loader
 from .errors import LaunchError
-from .evaluation_checks import check_evaluated_images
+from .evaluation_checks import check_evaluated_images, check_mask_format
 from .options import check_options
 
 GUARD = 'CheckpointGuardHook'
@@ -88,6 +88,7 @@ def configure_train(cfg: Config, options: dict[str, Any]) -> str | None:
     check_box_heads(cfg, ('train_dataloader', 'val_dataloader'))
     check_device_data(cfg, ('train_dataloader', 'val_dataloader'))
     check_evaluated_images(cfg, 'val')
+    check_mask_format(cfg, 'val')
     check_pretrained(cfg)
     amp = options.get('amp', False)
     check_optim_wrapper(cfg, amp)
@@ -169,6 +170,7 @@ def configure_test(cfg: Config, checkpoint: str, options: dict[str, Any]) -> Non
     check_box_heads(cfg, ('test_dataloader', ))
     check_device_data(cfg, ('test_dataloader', ))
     check_evaluated_images(cfg, 'test')
+    check_mask_format(cfg, 'test')
     cfg.load_from, cfg.resume = checkpoint, False
     if options.get('amp'):
         cfg.test_cfg.fp16 = True

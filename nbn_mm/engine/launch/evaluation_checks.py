@@ -1,4 +1,4 @@
-"""A check that data set and evaluation are of the same images, before anything is built."""
+"""Checks that data set, model and evaluation go together, before anything is built."""
 import os.path as osp
 from typing import Any
 
@@ -9,6 +9,9 @@ from .checks import _parts
 from .errors import LaunchError
 
 METRIC = 'StreamingLVISMetric'
+# Evaluators of mmdet that can't read a `mask_format` of FastFCNMaskHead, which they would tell after the inference.
+UNREAD_MASKS = dict(CocoMetric='box', FasterCocoMetric='box', CocoOccludedSeparatedMetric='box', LVISMetric='rle',
+                    CityScapesMetric='rle', DumpDetResults='rle')
 
 
 def check_evaluated_images(cfg: Config, split: str) -> None:
@@ -36,6 +39,25 @@ def check_evaluated_images(cfg: Config, split: str) -> None:
         path = osp.join(part.get('data_root') or '', path)
         for metric_field, metric_path in metrics:
             _compare(f'{field}.ann_file', path, metric_field, metric_path)
+
+
+def check_mask_format(cfg: Config, split: str) -> None:
+    """Raise an error when an evaluator of mmdet can't read the model's ``test_cfg.rcnn.mask_format``.
+
+    Args:
+        cfg (Config): The config of the run.
+        split (str): ``'val'`` or ``'test'``.
+
+    Raises:
+        LaunchError: Naming both fields and the formats that the evaluator reads.
+    """
+    test_cfg = (cfg.get('model') or {}).get('test_cfg') or {}
+    kind = (test_cfg.get('rcnn') or {}).get('mask_format') if isinstance(test_cfg, dict) else None
+    for field, name, _ in _parts(cfg.get(f'{split}_evaluator'), f'{split}_evaluator'):
+        if kind is not None and UNREAD_MASKS.get(name) == kind:
+            others = [each for each in ('bitmap', 'box', 'rle') if each != kind]
+            raise LaunchError(f'model.test_cfg.rcnn.mask_format={kind!r}, but {field}.type={name!r} does not read that. '
+                              f'Set mask_format to one of {others}.')
 
 
 def _compare(field: str, path: str, metric_field: str, metric_path: Any) -> None:

@@ -55,6 +55,8 @@ def pack_polygons(data_info: dict[str, Any]) -> None:
     Args:
         data_info (dict): With ``instances``, whose ``mask`` are as :func:`pack_while_reading` leaves them.
     """
+    if 'polygons' in data_info:  # the same image a second time
+        return
     coordinates = array('d')
     for instance in data_info['instances']:
         if isinstance(instance.get('mask'), tuple):

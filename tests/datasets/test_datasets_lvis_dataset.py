@@ -247,7 +247,8 @@ def test_polygons_are_those_of_the_host_class(tmp_path, serialize_data):
     ours = build(content, tmp_path, serialize_data=serialize_data)
     host = build(None, tmp_path, type='LVISV1Dataset', serialize_data=serialize_data)
     theirs = {info['img_id']: info for info in (host.get_data_info(i) for i in range(len(host)))}
-    for dataset in (ours, ours.get_subset([3, 1, 4])):
+    repeated = build(None, tmp_path, indices=[2, 0, 2, 1], serialize_data=serialize_data)
+    for dataset in (ours, ours.get_subset([3, 1, 4, 1]), repeated):
         for index in range(len(dataset)):
             info = dataset.get_data_info(index)
             assert repr(info['instances']) == repr(theirs[info['img_id']]['instances'])
@@ -267,3 +268,30 @@ def test_image_ids_that_are_no_integers(tmp_path):
     dataset = build(content, tmp_path, filter_cfg=dict(filter_empty_gt=True))
     assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == ['image 11', 'image 12']
     assert list(dataset.cat_img_map[7]) == ['image 11', 'image 12', 'image 11']
+
+
+def test_the_file_is_parsed_once(tmp_path, monkeypatch):
+    """By the data set with its checks, names, counts and repeat factors."""
+    from nbn_mm.datasets import lvis_format
+    reads, load = [], json.load
+    monkeypatch.setattr(lvis_format.json, 'load', lambda *args, **kwargs: reads.append(1) or load(*args, **kwargs))
+    dataset = build(tiny(), tmp_path, lazy_init=True, serialize_data=True)
+    assert dataset.metainfo['classes'] and not reads
+    dataset.full_init()
+    assert count_classes(ClassBalancedDataset(dataset, 0.5)).instances and dataset.metainfo['frequencies']
+    assert dataset.get_subset([0])[0]['img_id'] == 11 and len(reads) == 1
+
+
+def test_what_stays_of_a_file_is_small(tmp_path):
+    """One array of bytes and one of numbers a class: no objects among those that are freed, no parsed file."""
+    import gc
+    dataset = build(lvis_v1_like([f'class {i}' for i in range(5)], 200), tmp_path, serialize_data=True)
+    gc.collect()
+    assert not dataset.data_list and {type(ids).__name__ for ids in dataset.cat_img_map.values()} == {'array'}
+    found, seen = [vars(dataset)], set()
+    while found:
+        value = found.pop()
+        if id(value) not in seen and isinstance(value, (dict, list, tuple)):
+            seen.add(id(value))
+            assert len(value) <= 40, 'more entries than the data set has fields or the file classes'
+            found += value.values() if isinstance(value, dict) else value

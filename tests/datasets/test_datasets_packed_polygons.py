@@ -40,6 +40,7 @@ def test_the_same_numbers_again(third):
     segmentations = SEGMENTATIONS if third is None else [*SEGMENTATIONS, [[third, 0.25, 1.0, 1.0, 2.0, 2.0]]]
     info = image(segmentations)
     pack_polygons(info)
+    pack_polygons(info)  # nothing more happens
     info = pickle.loads(pickle.dumps(info))
     unpack_polygons(info)
     assert info == expected(segmentations)

@@ -5,16 +5,14 @@ import numpy as np
 
 from .lvis_ground_truth import LVISGroundTruth
 from .lvis_protocol import (
-    ALL_THRESHOLDS,
     AREAS,
-    FIRST_BITS,
     MAX_DETS,
     NUM_THRESHOLDS,
     RECALL_THRESHOLDS,
     check_iou_type,
     check_max_dets,
 )
-from .lvis_records import LVISRecords
+from .lvis_records import LVISRecords, plain_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +103,16 @@ def precision_recall(true: np.ndarray, false: np.ndarray, annotations: np.ndarra
     Returns:
         tuple[np.ndarray, np.ndarray]: Precision of shape ``(10, 101, 4)`` and recall of shape ``(10, 4)``, float64.
     """
-    plain_bits = false & np.uint64(FIRST_BITS)
-    met = np.flatnonzero((true != 0) | (false != plain_bits * np.uint64(ALL_THRESHOLDS)))
-    plain_bits[met] = 0
+    plain, bits_of_plain = plain_bits(true, false)
+    met = np.flatnonzero(~plain)
+    bits_of_plain[met] = 0
     precision = np.zeros((NUM_THRESHOLDS, len(RECALL_THRESHOLDS), len(AREAS)))
     recall = np.zeros((NUM_THRESHOLDS, len(AREAS)))
     if not len(met):
         return precision, recall
     for area in np.flatnonzero(annotations):
         bits = np.arange(NUM_THRESHOLDS)[:, None] + area * NUM_THRESHOLDS
-        plain = np.cumsum(_bits(plain_bits, bits[0]))[met]
+        plain = np.cumsum(_bits(bits_of_plain, bits[0]))[met]
         true_sum = np.cumsum(_bits(true[met], bits), axis=1)
         false_sum = np.cumsum(_bits(false[met], bits), axis=1) + plain
         found = true_sum.astype(np.float64)

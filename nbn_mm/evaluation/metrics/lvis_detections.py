@@ -100,7 +100,7 @@ class LVISDetections:
             sizes, rles = {tuple(masks.shape[1:])}, masks.rles(indices)
         elif isinstance(masks, Sequence):
             rles = [self._rle(masks[index]) for index in indices]
-            sizes = {tuple(int(side) for side in rle['size']) for rle in rles}
+            sizes = {tuple(rle['size']) for rle in rles}
         else:
             dense = torch.as_tensor(masks)
             sizes = {tuple(dense.shape[1:])} if len(dense) else set()
@@ -113,14 +113,14 @@ class LVISDetections:
         return rles
 
     def _rle(self, rle: Any) -> dict:
-        if not isinstance(rle, Mapping) or not {'size', 'counts'} <= set(rle):
+        if not isinstance(rle, dict) or 'size' not in rle or 'counts' not in rle:
             raise ValueError(f'{self._image}: predicted masks are a list of {type(rle).__name__}; it must be one of '
                              "RLE, dict(size=[height, width], counts=…), or masks one tensor (N, height, width) of "
                              'bool.')
         if isinstance(rle['counts'], (bytes, str)):
             return rle
         from pycocotools import mask
-        return mask.frPyObjects(dict(rle), *rle['size'])
+        return mask.frPyObjects(rle, *rle['size'])
 
 
 def _encode(masks: torch.Tensor, indices: np.ndarray, image: str) -> list[dict]:

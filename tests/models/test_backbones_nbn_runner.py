@@ -2,6 +2,7 @@
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
@@ -76,6 +77,31 @@ def test_train_resume_and_average(tmp_path):
             torch.testing.assert_close(got[part][key], value, msg=f'{part}: {key}')
     assert want['state_dict']['backbone.nbn.magnitude'] != 1
     assert want['state_dict']['backbone.nbn.magnitude'] != want['ema_state_dict']['module.backbone.nbn.magnitude']
+
+
+def test_averages_are_evaluated_and_taken_back(tmp_path):
+    """EMAHook swaps by ``.data.copy_``: each evaluation is that of a fresh network with the same numbers."""
+    one = runner(tmp_path, 'swapped', epochs=1)
+    one.train()
+    hook = next(hook for hook in one.hooks if isinstance(hook, EMAHook))
+    images = torch.stack([Noise()[index][0] for index in range(8)])
+
+    def logits(state):
+        fresh = runner(tmp_path, 'fresh').model.eval()
+        fresh.load_state_dict(state)
+        return fresh(images, None)
+
+    average = {key.removeprefix('module.'): value.clone() for key, value in hook.ema_model.state_dict().items()
+               if key.startswith('module.')}
+    own = {key: value.clone() for key, value in one.model.state_dict().items()}
+    with torch.no_grad():
+        one.model.eval()
+        for _ in range(2):
+            assert torch.equal(one.model(images, None), logits(own))
+            hook.before_val_epoch(one)
+            assert torch.equal(one.model(images, None), logits(average))
+            hook.after_val_epoch(one)
+        assert not torch.equal(logits(own), logits(average))
 
 
 def test_loading_a_plain_network(tmp_path):

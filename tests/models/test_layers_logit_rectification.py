@@ -87,6 +87,33 @@ def test_float32_inside(dtype):
     assert torch.isfinite(LogitRectification(5).to(dtype)(x)).all()
 
 
+def test_two_forwards_before_the_backward():
+    """Two views of a batch: the averages move between them, and that disturbs neither gradient."""
+    ours, bn = pair()
+    x = torch.randn(2, 6, 5, dtype=F64)
+    grads = []
+    for layer in (ours, bn):
+        views = x.clone().requires_grad_()
+        (layer(views[0]).pow(3).sum() + layer(views[1]).pow(3).sum()).backward()
+        grads.append(views.grad)
+    torch.testing.assert_close(*grads, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(ours.running_var, bn.running_var, rtol=1e-12, atol=0)
+    assert ours.num_batches_tracked == bn.num_batches_tracked == 2
+
+
+@pytest.mark.parametrize('momentum', [0.3, None])
+def test_averages_of_another_dtype_than_the_logits(momentum):
+    """Half averages with float32 arithmetic, float64 averages with float32 logits."""
+    x = torch.randn(16, 3) * 2 + 1
+    reference = nn.BatchNorm1d(3, affine=False, momentum=momentum)
+    expected = reference(x)
+    for dtype, tolerance in ((torch.float16, 1e-3), (torch.bfloat16, 1e-2), (F64, 1e-6)):
+        ours = LogitRectification(3, momentum=momentum).to(dtype)
+        torch.testing.assert_close(ours(x), expected, rtol=0, atol=0)
+        torch.testing.assert_close(ours.running_var.float(), reference.running_var, rtol=tolerance, atol=tolerance)
+        assert ours.running_var.dtype == dtype and ours.num_batches_tracked == 1
+
+
 def test_affine_is_the_layer_in_eval_mode():
     ours = LogitRectification(5, unrectified=2).double()
     ours(torch.randn(30, 5, dtype=F64) * 2 + 3)

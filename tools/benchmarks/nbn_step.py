@@ -9,6 +9,7 @@ network, with which it must agree to the last bit.
     python tools/benchmarks/nbn_step.py --device cuda --compile                 # the mode for small steps on a GPU
 """
 import argparse
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -37,8 +38,13 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument('--classes', type=int, help='classes (default: 10 or 1000)')
     parser.add_argument('--compile', nargs='?', const='default', metavar='MODE',
                         help='torch.compile the forward, as `compile` in a config does; MODE as torch.compile has it')
+    parser.add_argument('--clock', choices=('wall', 'processor'), default='wall',
+                        help='processor: time of this process alone, for one thread on a machine that others use too')
     args = parser.parse_args()
     harness.prepare(parser, args)
+    if args.clock == 'processor' and (args.device != 'cpu' or args.threads > 1):
+        parser.exit(1, f'error: --clock processor says nothing about --device {args.device} with {args.threads} '
+                       'thread(s); it goes with --device cpu --threads 1.\n')
     if min(x for x in (args.batch, args.size, args.steps, args.classes, 1) if x is not None) < 1:
         parser.exit(1, 'error: --batch, --size, --steps and --classes must be at least 1.\n')
     return parser, args
@@ -81,23 +87,27 @@ def training(network, images, samples, steps: int, mode: str | None) -> Callable
     return run
 
 
-def evaluation(network, images, steps: int, mode: str | None) -> tuple[Callable[[], None], Callable]:
-    """A function that runs evaluation forwards, and one that gives the features, shape ``(N, D)``, of one."""
+def evaluation(network, images, steps: int, mode: str | None) -> Callable:
+    """A function that runs evaluation forwards and returns the logits of the last, shape ``(N, C)``."""
     import torch
     network.eval()
     if mode:
         network.forward = torch.compile(network.forward, mode=mode)
 
     @torch.no_grad()
-    def run() -> None:
+    def run():
         for _ in range(steps):
-            network(images)
+            logits = network(images)
+        return logits
 
-    @torch.no_grad()
-    def features():
-        return network.extract_feat(images)[0]
+    return run
 
-    return run, features
+
+def processor_timed(function: Callable, device: str) -> tuple[float, int]:
+    """Seconds of the processor and peak bytes of one call."""
+    before, start = harness.peak_bytes(True, device), time.process_time()
+    function()
+    return time.process_time() - start, max(harness.peak_bytes(False, device) - before, 0)
 
 
 def measure(args: argparse.Namespace, model: str) -> list[harness.Record]:
@@ -114,25 +124,26 @@ def measure(args: argparse.Namespace, model: str) -> list[harness.Record]:
     labels = torch.randint(classes, (batch, ), generator=generator).to(args.device)
     samples = [DataSample().set_gt_label(label) for label in labels]
     how = f'{model}, batch {batch}, {size} px, {"eager" if not args.compile else "compiled"}'
+    how += ', processor time' if args.clock == 'processor' else ''
     place = 'NBN itself'
+    clock = harness.timed if args.clock == 'wall' else processor_timed
     compared = partial(harness.compare, device=args.device, threads=args.threads, cost=True)
     records = []
     if args.part != 'eval':
         kinds = dict(bn={}, nbn=dict(nbn=True), nbn_lr=dict(nbn=True, lr=True))
         sides = {name: training(build(model, classes, **kind).to(args.device), images, samples, steps, args.compile)
                  for name, kind in kinds.items()}
-        timings = harness.interleave(sides, args.runs, args.device, warmup=2)
+        timings = harness.interleave(sides, args.runs, args.device, warmup=2, measure=clock)
         for name, shown in (('nbn', 'NBN'), ('nbn_lr', 'NBN + LR')):
             records.append(compared(place, f'training step, {how}, {shown}', timings[name], timings['bn'], equal=None))
     if args.part != 'train':
         network = build(model, classes, nbn=True).to(args.device)
         plain = build(model, classes).to(args.device)
         folded = fold(move(network))[0]
-        runs, features = {}, {}
-        for name, side in (('bn', plain), ('nbn', network), ('folded', folded)):
-            runs[name], features[name] = evaluation(side, images, steps, args.compile)
-        equal = torch.equal(features['nbn'](), features['folded']())
-        timings = harness.interleave(runs, args.runs, args.device, warmup=2)
+        sides = {name: evaluation(side, images, steps, args.compile)
+                 for name, side in (('bn', plain), ('nbn', network), ('folded', folded))}
+        equal = torch.equal(sides['nbn'](), sides['folded']())
+        timings = harness.interleave(sides, args.runs, args.device, warmup=2, measure=clock)
         for name, shown, same in (('bn', 'BN', None), ('folded', 'folded', equal)):
             records.append(compared(place, f'evaluation, {how}, against {shown}', timings['nbn'], timings[name],
                                     equal=same))

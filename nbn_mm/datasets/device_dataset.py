@@ -141,7 +141,7 @@ class DeviceDataset:
                                'persistent_workers=False in its dataloader.')
         self.load()
         device = self._data.images.device
-        index = torch.tensor(indices)
+        index = torch.from_numpy(np.asarray(indices, dtype=np.int64))
         if device.type == 'cuda':
             index = index.pin_memory()
         index = index.to(device, non_blocking=True)

@@ -12,14 +12,16 @@ class Targets:
     """Labels as a head reads them from a data sample, without being one.
 
     Args:
-        **fields (Tensor): ``gt_label`` of shape ``(N, )``, or ``gt_score`` of shape ``(C, )``.
+        gt_label (Tensor, optional): Labels, shape ``(N, )``.
+        gt_score (Tensor, optional): Soft labels of one image, shape ``(C, )``.
     """
 
-    def __init__(self, **fields: Tensor) -> None:
-        self.__dict__.update(fields)
+    def __init__(self, gt_label: Tensor | None = None, gt_score: Tensor | None = None) -> None:
+        self.gt_label = gt_label
+        self.gt_score = gt_score
 
     def __contains__(self, name: str) -> bool:
-        return name in self.__dict__
+        return getattr(self, name, None) is not None
 
 
 class LabelBatch(Sequence):

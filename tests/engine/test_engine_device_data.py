@@ -28,7 +28,7 @@ def quick_runs(monkeypatch):
     """What takes longer than these runs: formatting the config, at the start and in each checkpoint, and collecting
     garbage when a data set is built."""
     monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: str(cfg.to_dict())))
-    monkeypatch.setattr('mmengine.dataset.base_dataset.gc.collect', lambda: 0)
+    monkeypatch.setattr('mmengine.dataset.base_dataset.gc.collect', lambda *args: 0)
 
 
 def run(cfg, seen=None, **changes):

@@ -38,7 +38,7 @@ class ReducedRandomResizedCrop(RandomResizedCrop):
 
 @TRANSFORMS.register_module()
 class ReducedResizeEdge(ResizeEdge):
-    """The host's ``ResizeEdge`` on a JPEG decoded at a reduced scale that is not below it; after ``LoadReducedJPEG``."""
+    """The host's ``ResizeEdge`` on a JPEG that is decoded at no more than it needs; after ``LoadReducedJPEG``."""
 
     def transform(self, results: dict) -> dict:
         """Decode and resize ``results['img']``.

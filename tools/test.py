@@ -8,8 +8,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of t
 
 from mmengine.config import DictAction  # noqa: E402
 
-from nbn_mm.engine.launch import LaunchError, test  # noqa: E402
-
 
 def parse_args():
     parser = argparse.ArgumentParser(description='Test a model.', argument_default=argparse.SUPPRESS)
@@ -38,7 +36,9 @@ def parse_args():
 
 
 if __name__ == '__main__':
+    options = parse_args()
+    from nbn_mm.engine.launch import LaunchError, test  # imports both hosts: after what --help needs
     try:
-        test(**parse_args())
+        test(**options)
     except LaunchError as error:
         sys.exit(f'error: {error}')

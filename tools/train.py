@@ -8,8 +8,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of t
 
 from mmengine.config import DictAction  # noqa: E402
 
-from nbn_mm.engine.launch import LaunchError, RunStopped, train  # noqa: E402
-
 
 def parse_args():
     parser = argparse.ArgumentParser(description='Train a model.', argument_default=argparse.SUPPRESS)
@@ -35,7 +33,9 @@ def parse_args():
 
 
 if __name__ == '__main__':
+    options = parse_args()
+    from nbn_mm.engine.launch import LaunchError, RunStopped, train  # imports both hosts: after what --help needs
     try:
-        train(**parse_args())
+        train(**options)
     except (LaunchError, RunStopped) as error:
         sys.exit(f'error: {error}')

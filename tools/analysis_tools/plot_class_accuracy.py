@@ -3,10 +3,14 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package of this checkout, installed or not
+sys.path[:0] = [str(Path(__file__).resolve().parents[i]) for i in (2, 1)]  # the package and tools of this checkout
+
+from plain_rooms import without_registration  # noqa: E402
+
+without_registration('datasets', 'evaluation.functional')
 
 from nbn_mm.datasets.shot_groups import FEW, MANY  # noqa: E402
-from nbn_mm.evaluation.functional import parse_named_paths  # noqa: E402
+from nbn_mm.evaluation.functional.run_summary import parse_named_paths  # noqa: E402
 from nbn_mm.visualization import check_figure_path, plot_accuracy_by_frequency, read_accuracies, save_figure  # noqa: E402
 
 

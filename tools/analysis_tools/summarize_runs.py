@@ -3,9 +3,13 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package of this checkout, installed or not
+sys.path[:0] = [str(Path(__file__).resolve().parents[i]) for i in (2, 1)]  # the package and tools of this checkout
 
-from nbn_mm.evaluation.functional import (  # noqa: E402
+from plain_rooms import without_registration  # noqa: E402
+
+without_registration('evaluation.functional')
+
+from nbn_mm.evaluation.functional.run_summary import (  # noqa: E402
     check_summary_path,
     parse_named_paths,
     summarize_runs,

@@ -4,7 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package of this checkout, installed or not
+sys.path[:0] = [str(Path(__file__).resolve().parents[i]) for i in (2, 1)]  # the package and tools of this checkout
+
+from plain_rooms import without_registration  # noqa: E402
+
+without_registration('datasets')
 
 from nbn_mm.datasets.coco_to_lvis import coco_to_lvis  # noqa: E402
 

@@ -4,10 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package of this checkout, installed or not
+sys.path[:0] = [str(Path(__file__).resolve().parents[i]) for i in (2, 1)]  # the package and tools of this checkout
 
-from nbn_mm.datasets import make_shapes_lvis  # noqa: E402
+from plain_rooms import without_registration  # noqa: E402
+
+without_registration('datasets')
+
 from nbn_mm.datasets.lvis_check import check_file  # noqa: E402
+from nbn_mm.datasets.shapes_lvis import make_shapes_lvis  # noqa: E402
 
 
 def main() -> None:

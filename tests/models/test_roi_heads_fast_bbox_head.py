@@ -171,6 +171,12 @@ def test_nan_scores_name_the_image():
         ours._predict_by_feat_single(rois, logits, deltas, META, True, rcnn())
 
 
+def test_export(monkeypatch):
+    monkeypatch.setattr(torch.onnx, 'is_in_onnx_export', lambda: True)
+    with pytest.raises(RuntimeError, match=r"FastShared2FCBBoxHead decides .* bbox_head.type without 'Fast'"):
+        head('FastShared2FCBBoxHead')._predict_by_feat_single(*inputs(CLASSES + 1, False), META, True, rcnn())
+
+
 def test_another_kind_of_nms():
     ours = head('FastShared2FCBBoxHead')
     with pytest.raises(ValueError, match=r"model.test_cfg.rcnn.nms.type='soft_nms'"):

@@ -156,12 +156,8 @@ def sample_together(masks: BoxMasks, regions: Regions, at_once: int = PIXELS_AT_
     maps, device = masks.maps.float(), masks.boxes.device
     lines = [grid_lines(masks, regions, axis) for axis in (0, 1)]
     counts = (regions.width, regions.height)
-    found, start = [torch.zeros(0, dtype=torch.bool, device=device)], 0
-    while start < len(regions):
-        stop = start + 1
-        while stop < len(regions) and (stop + 1 - start) * int(np.prod([c[start:stop + 1].max() for c in counts])) \
-                <= at_once:
-            stop += 1
+    found = [torch.zeros(0, dtype=torch.bool, device=device)]
+    for start, stop in _chunks(regions, at_once):
         x, y = (_padded(lines[axis], counts[axis], start, stop) for axis in (0, 1))
         if x.numel() and y.numel():
             grid = torch.stack([x[:, :, None].expand(-1, -1, y.size(1)), y[:, None].expand(-1, x.size(1), -1)], dim=3)
@@ -170,8 +166,19 @@ def sample_together(masks: BoxMasks, regions: Regions, at_once: int = PIXELS_AT_
             inside = (torch.arange(x.size(1), device=device) < width[:, None])[:, :, None] & \
                 (torch.arange(y.size(1), device=device) < height[:, None])[:, None]
             found.append((values >= masks.threshold)[inside])
-        start = stop
     return torch.cat(found)
+
+
+def _chunks(regions: Regions, at_once: int) -> Iterator[tuple[int, int]]:
+    """First and last (exclusive) of neighbours whose common grid has so many pixels at most, one mask at least."""
+    start, width, height = 0, 0, 0
+    for index, (own_width, own_height) in enumerate(zip(regions.width.tolist(), regions.height.tolist(), strict=True)):
+        width, height = max(width, own_width), max(height, own_height)
+        if index > start and (index + 1 - start) * width * height > at_once:
+            yield start, index
+            start, width, height = index, own_width, own_height
+    if len(regions):
+        yield start, len(regions)
 
 
 def _padded(lines: Tensor, counts: np.ndarray, start: int, stop: int) -> Tensor:

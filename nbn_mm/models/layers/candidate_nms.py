@@ -119,10 +119,10 @@ def best(values: Tensor, number: int) -> Tensor:
 
 def _survivors(found: Candidates | None, block: Candidates, options: NMSOptions) -> Candidates:
     """Survivors of better cuts and those of the next one."""
-    if options.iou_threshold is not None and len(block):
-        def groups(part: Candidates) -> Tensor:
-            return torch.zeros_like(part.labels) if options.class_agnostic else part.labels
+    def groups(part: Candidates) -> Tensor:
+        return torch.zeros_like(part.labels) if options.class_agnostic else part.labels
 
+    if options.iou_threshold is not None and len(block):
         if found is not None and len(found):
             order = groups(found).argsort()
             first, second = pairs_of_groups(groups(found)[order], groups(block))

@@ -1,6 +1,7 @@
 """Box heads that decode and suppress only as many candidates as their result needs."""
 from typing import Any
 
+import torch
 from mmdet.models.roi_heads import BBoxHead, ConvFCBBoxHead, Shared2FCBBoxHead, Shared4Conv1FCBBoxHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import get_box_tensor, scale_boxes
@@ -51,9 +52,13 @@ class CandidateNMSMixin:
 
         Raises:
             ValueError: If a score is NaN, or ``nms`` is not of a kind that can be cut.
+            RuntimeError: In an export to ONNX.
         """
         if rcnn_test_cfg is None or len(roi) == 0:
             return super()._predict_by_feat_single(roi, cls_score, bbox_pred, img_meta, rescale, rcnn_test_cfg)
+        if torch.onnx.is_in_onnx_export():
+            raise RuntimeError(f'{type(self).__name__} decides from the scores how many candidates it takes, which a '
+                               "traced graph can't. Export with the host's own head: bbox_head.type without 'Fast'.")
         shared = bbox_pred is None or self.reg_class_agnostic
         # raw scores, and raw boxes where all classes have the same
         raw = super()._predict_by_feat_single(roi, cls_score, bbox_pred if shared else None, img_meta,

@@ -105,3 +105,14 @@ def test_the_test_sees_a_wrong_policy():
     weights = np.array([p * (1.1 if any(m > 0 for o, m in key[1] if o in SIGNED) else 1) for key, p in chances.items()])
     seen = random.multinomial(NUMBER, weights / weights.sum())
     assert _p_value(seen, [NUMBER * chances[key] for key in keys]) < 0.001
+
+
+def test_the_chances_behind_the_capacities_are_the_rates(drawn):
+    pipeline, (_, policies, _) = drawn
+    augment = pipeline.transforms[1]
+    for step in (0, 1):
+        rate = sum(pair[step][1] for pair in CIFAR10_POLICY) / len(CIFAR10_POLICY)
+        assert augment.chances[step].sum() == pytest.approx(rate)
+        seen = np.bincount(policies['chosen'][:, step] + 1, minlength=1 + len(augment.operations.entries))
+        expected = NUMBER * np.append(1 - rate, augment.chances[step])
+        assert _p_value(seen, expected) > 0.001

@@ -102,7 +102,7 @@ class BatchedOperations:
     def __init__(self, entries: Sequence[Entry], fill: Fill = (128, 128, 128)) -> None:
         self.entries, self.fill = tuple(entries), tuple(fill)
         self._kinds = np.array([KINDS.index(kind_of(operation)) for operation, _ in self.entries], np.int64)
-        self._rows, _ = lookup_rows(self.entries)
+        self._rows = lookup_rows(self.entries)
         self._any_row = np.zeros(len(KINDS), np.int64)
         self._any_row[self._kinds] = self._rows
 

@@ -5,7 +5,6 @@ each of the 256 levels, the source of each pixel of a translation or rotation, t
 shear. The tables are computed once for each size and device.
 """
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -44,7 +43,6 @@ def contrast_tables(change: float) -> np.ndarray:
                            for mean in range(256)])
 
 
-@lru_cache(maxsize=1)
 def auto_contrast_tables() -> np.ndarray:
     """The table for darkest value ``low`` and brightest ``high`` in row ``256 low + high``, uint8, ``(65536, 256)``."""
     levels = np.arange(256)
@@ -98,9 +96,8 @@ class OperationBank:
         def stack(arrays: list, dtype: torch.dtype) -> Tensor | None:
             return torch.from_numpy(np.stack(arrays)).to(device, dtype) if arrays else None
 
-        _, tables = lookup_rows(entries)
-        by_kind = {kind: [entry for entry in entries if kind_of(entry[0]) == kind] for kind in KINDS}
-        self.tables = torch.from_numpy(tables).to(device)
+        by_kind = {kind: [entries[index] for index in _members(entries, kind)] for kind in KINDS}
+        self.tables = torch.from_numpy(lookup_tables(entries)).to(device)
         self.sources = stack([source_map(*entry, height, width) for entry in by_kind['nearest']], torch.int64)
         shears = [shear_map(*entry, height, width) for entry in by_kind['shear']]
         self.neighbours = stack([shear[0].ravel() for shear in shears], torch.int64)
@@ -112,22 +109,29 @@ class OperationBank:
         self.levels = torch.arange(256, dtype=torch.uint8, device=device)
 
 
-def lookup_rows(entries: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
-    """Row of each entry in the tables of its kind, and the bank of lookup tables.
+def lookup_rows(entries: Sequence[Entry]) -> np.ndarray:
+    """Row of each entry in the tables of its kind (the first of several), int64, shape ``(entries,)``.
 
-    Returns:
-        tuple: Rows, int64, shape ``(entries,)`` (of contrast and autocontrast: the first row), and the bank, uint8,
-        shape ``(rows, 256)``.
+    Lookup tables of all kinds stand in one bank, in the order of :func:`lookup_tables`.
     """
-    rows, tables, used = np.zeros(len(entries), np.int64), [], 0
-    for kind in ('table', 'contrast', 'auto_contrast'):
-        for index, (operation, magnitude) in enumerate(entries):
-            if kind_of(operation) == kind:
-                rows[index] = used
-                tables.append(value_table(operation, magnitude)[None] if kind == 'table' else
-                              contrast_tables(magnitude) if kind == 'contrast' else auto_contrast_tables())
-                used += len(tables[-1])
+    rows, used = np.zeros(len(entries), np.int64), 0
+    for kind, size in (('table', 1), ('contrast', 256), ('auto_contrast', 65536)):
+        members = _members(entries, kind)
+        rows[members] = used + size * np.arange(len(members))
+        used += size * len(members)
     for kinds in (('color', 'sharpness'), ('nearest', ), ('shear', )):
-        members = [index for kind in kinds for index, entry in enumerate(entries) if kind_of(entry[0]) == kind]
+        members = [index for kind in kinds for index in _members(entries, kind)]
         rows[members] = np.arange(len(members))
-    return rows, np.concatenate(tables) if tables else np.zeros((0, 256), np.uint8)
+    return rows
+
+
+def lookup_tables(entries: Sequence[Entry]) -> np.ndarray:
+    """The bank of lookup tables, uint8, shape ``(rows, 256)``."""
+    tables = [value_table(*entries[index])[None] for index in _members(entries, 'table')]
+    tables += [contrast_tables(entries[index][1]) for index in _members(entries, 'contrast')]
+    tables += [auto_contrast_tables() for _ in _members(entries, 'auto_contrast')]
+    return np.concatenate(tables) if tables else np.zeros((0, 256), np.uint8)
+
+
+def _members(entries: Sequence[Entry], kind: str) -> list[int]:
+    return [index for index, (operation, _) in enumerate(entries) if kind_of(operation) == kind]

@@ -18,6 +18,13 @@ import numpy as np
 from harness import peak_bytes
 
 PROTOCOL = 2  # with which mmengine pickles the results of a rank
+CLOCKS = dict(wall=time.perf_counter, processor=time.process_time)
+clock = 'wall'
+
+
+def now() -> float:
+    """Seconds of the clock in use."""
+    return CLOCKS[clock]()
 
 
 def detections(folder: Path) -> Iterator[tuple]:
@@ -71,15 +78,15 @@ def ours(folder: Path, iou_type: str) -> dict:
     matcher, accumulator = LVISMatcher(ground_truth, iou_type), LVISAccumulator(ground_truth, iou_type)
     before, seconds, kept = peak_bytes(reset=True), 0.0, 0
     for img_id, scores, labels, boxes, rles in detections(folder):
-        start = time.perf_counter()
+        start = now()
         records = matcher.match(img_id, scores, labels, boxes, rles)
         accumulator.add(records)
-        seconds += time.perf_counter() - start
+        seconds += now() - start
         kept += len(records)
-    start = time.perf_counter()
+    start = now()
     result = accumulator.accumulate()
     summarize(result, ground_truth.frequencies)
-    last = time.perf_counter() - start
+    last = now() - start
     return dict(seconds=seconds + last, last=last, peak=peak_bytes() - before, kept=kept,
                 digest=digest(result.precision, result.recall))
 
@@ -95,10 +102,10 @@ def official(folder: Path, iou_type: str) -> dict:
             [dict(segmentation=rle) for rle in rles]
         results += [dict(image_id=img_id, category_id=label + 1, score=score, **shape)
                     for score, label, shape in zip(scores.tolist(), labels.tolist(), shapes, strict=True)]
-    before, start = peak_bytes(reset=True), time.perf_counter()
+    before, start = peak_bytes(reset=True), now()
     evaluation = LVISEval(ground_truth, LVISResults(ground_truth, results), iou_type)
     evaluation.run()
-    seconds = time.perf_counter() - start
+    seconds = now() - start
     return dict(seconds=seconds, last=seconds, peak=peak_bytes() - before, kept=len(results),
                 digest=digest(evaluation.eval['precision'], evaluation.eval['recall']))
 
@@ -115,38 +122,39 @@ def metric(folder: Path, dense: bool, host: bool) -> dict:
     else:
         from nbn_mm.evaluation import StreamingLVISMetric
         build = StreamingLVISMetric
-    before, start = peak_bytes(reset=True), time.perf_counter()
+    before, start = peak_bytes(reset=True), now()
     evaluator = build(str(folder / 'annotations.json'), metric=['bbox', 'segm'])
-    seconds, images = time.perf_counter() - start, 0
+    seconds, images = now() - start, 0
     for image in detections(folder):
         given = [sample(image, dense)]
-        start = time.perf_counter()
+        start = now()
         evaluator.process(None, given)
-        seconds += time.perf_counter() - start
+        seconds += now() - start
         images += 1
     sent = len(pickle.dumps(evaluator.results, protocol=PROTOCOL))
-    start = time.perf_counter()
+    start = now()
     values = evaluator.evaluate(images)
-    last = time.perf_counter() - start
+    last = now() - start
     return dict(seconds=seconds + last, last=last, peak=peak_bytes() - before, sent=sent / images, values=values)
 
 
-def _rank(rank: int, ranks: int, folder: Path) -> None:
+def _rank(rank: int, ranks: int, folder: Path, name: str) -> None:
     import torch.distributed as dist
 
     from nbn_mm.evaluation import StreamingLVISMetric
+    use_clock(name)
     logging.disable(logging.INFO)
     dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=ranks)
-    before, start = peak_bytes(reset=True), time.perf_counter()
+    before, start = peak_bytes(reset=True), now()
     evaluator = StreamingLVISMetric(str(folder / 'annotations.json'), metric=['bbox', 'segm'])
     for index, image in enumerate(detections(folder)):
         if index % ranks == rank:
             evaluator.process(None, [sample(image, dense=False)])
     sent = len(pickle.dumps(evaluator.results, protocol=PROTOCOL)) / max(len(evaluator.results), 1)
     dist.barrier()
-    last = time.perf_counter()
+    last = now()
     values = evaluator.evaluate(0)
-    end = time.perf_counter()
+    end = now()
     if rank == 0:
         save(folder / 'ranks.pkl', dict(seconds=end - start, last=end - last, peak=peak_bytes() - before, sent=sent,
                                         values=values))
@@ -159,7 +167,7 @@ def ranks(folder: Path, number: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:  # where a rank puts its records, as in a run
         os.chdir(scratch)
         (folder / 'store').unlink(missing_ok=True)
-        torch.multiprocessing.start_processes(_rank, (number, folder), nprocs=number, start_method='forkserver')
+        torch.multiprocessing.start_processes(_rank, (number, folder, clock), nprocs=number, start_method='forkserver')
         os.chdir(folder)
 
 
@@ -169,7 +177,13 @@ def save(path: Path, result: dict) -> None:
         pickle.dump(result, file)
 
 
-def run_side(side: str, folder: Path, option: str) -> None:
+def use_clock(name: str) -> None:
+    """Measure by ``'wall'``, or by ``'processor'``, the time that this process computes."""
+    global clock
+    clock = name
+
+
+def run_side(side: str, folder: Path, option: str, name: str) -> None:
     """Run one side in this process, which prints nothing from now on.
 
     Args:
@@ -177,7 +191,9 @@ def run_side(side: str, folder: Path, option: str) -> None:
         folder (Path): With the data; ``{side}.pkl`` is written there: the side's dict, or the traceback as a string.
         option (str): The kind of IoU (ours, official), ``'rle'`` or ``'dense'`` (streaming, host), or the number of
             processes (ranks).
+        name (str): Of the clock.
     """
+    use_clock(name)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     warnings.simplefilter('ignore')
     try:

@@ -38,5 +38,3 @@ def test_part_and_wrong_sizes(tmp_path):
     assert code == 0 and 'paste and RLE' in output and 'candidates' not in output
     code, output = detection_tail(tmp_path, '--candidates', '2000')
     assert code == 1 and '--candidates=2000 is more than --proposals=60 times --classes=30' in ' '.join(output.split())
-    code, output = detection_tail(tmp_path, '--images', '0')
-    assert code == 1 and 'must be at least 1' in ' '.join(output.split())

@@ -94,7 +94,7 @@ def candidate_nms(scores: Tensor,
         left = torch.ones_like(values, dtype=torch.bool)
         left[chosen] = False
         index, values = index[left], values[left]
-        cut = min(2 * cut, LARGEST_CUT) if first_cut is None else 2 * cut
+        cut = min(2 * cut, LARGEST_CUT)
     return found if wanted is None else found[:wanted]
 
 

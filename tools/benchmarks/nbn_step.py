@@ -9,7 +9,6 @@ network, with which it must agree to the last bit.
     python tools/benchmarks/nbn_step.py --device cuda --compile                 # the mode for small steps on a GPU
 """
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -38,13 +37,8 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument('--classes', type=int, help='classes (default: 10 or 1000)')
     parser.add_argument('--compile', nargs='?', const='default', metavar='MODE',
                         help='torch.compile the forward, as `compile` in a config does; MODE as torch.compile has it')
-    parser.add_argument('--clock', choices=('wall', 'processor'), default='wall',
-                        help='processor: time of this process alone, for one thread on a machine that others use too')
     args = parser.parse_args()
     harness.prepare(parser, args)
-    if args.clock == 'processor' and (args.device != 'cpu' or args.threads > 1):
-        parser.exit(1, f'error: --clock processor says nothing about --device {args.device} with {args.threads} '
-                       'thread(s); it goes with --device cpu --threads 1.\n')
     if min(x for x in (args.batch, args.size, args.steps, args.classes, 1) if x is not None) < 1:
         parser.exit(1, 'error: --batch, --size, --steps and --classes must be at least 1.\n')
     return parser, args
@@ -103,13 +97,6 @@ def evaluation(network, images, steps: int, mode: str | None) -> Callable:
     return run
 
 
-def processor_timed(function: Callable, device: str) -> tuple[float, int]:
-    """Seconds of the processor and peak bytes of one call."""
-    before, start = harness.peak_bytes(True, device), time.process_time()
-    function()
-    return time.process_time() - start, max(harness.peak_bytes(False, device) - before, 0)
-
-
 def measure(args: argparse.Namespace, model: str) -> list[harness.Record]:
     """The records of one network."""
     import torch
@@ -124,16 +111,14 @@ def measure(args: argparse.Namespace, model: str) -> list[harness.Record]:
     labels = torch.randint(classes, (batch, ), generator=generator).to(args.device)
     samples = [DataSample().set_gt_label(label) for label in labels]
     how = f'{model}, batch {batch}, {size} px, {"eager" if not args.compile else "compiled"}'
-    how += ', processor time' if args.clock == 'processor' else ''
     place = 'NBN itself'
-    clock = harness.timed if args.clock == 'wall' else processor_timed
     compared = partial(harness.compare, device=args.device, threads=args.threads, cost=True)
     records = []
     if args.part != 'eval':
         kinds = dict(bn={}, nbn=dict(nbn=True), nbn_lr=dict(nbn=True, lr=True))
         sides = {name: training(build(model, classes, **kind).to(args.device), images, samples, steps, args.compile)
                  for name, kind in kinds.items()}
-        timings = harness.interleave(sides, args.runs, args.device, warmup=2, measure=clock)
+        timings = harness.interleave(sides, args.runs, args.device, warmup=2)
         for name, shown in (('nbn', 'NBN'), ('nbn_lr', 'NBN + LR')):
             records.append(compared(place, f'training step, {how}, {shown}', timings[name], timings['bn'], equal=None))
     if args.part != 'train':
@@ -143,7 +128,7 @@ def measure(args: argparse.Namespace, model: str) -> list[harness.Record]:
         sides = {name: evaluation(side, images, steps, args.compile)
                  for name, side in (('bn', plain), ('nbn', network), ('folded', folded))}
         equal = torch.equal(sides['nbn'](), sides['folded']())
-        timings = harness.interleave(sides, args.runs, args.device, warmup=2, measure=clock)
+        timings = harness.interleave(sides, args.runs, args.device, warmup=2)
         for name, shown, same in (('bn', 'BN', None), ('folded', 'folded', equal)):
             records.append(compared(place, f'evaluation, {how}, against {shown}', timings['nbn'], timings[name],
                                     equal=same))

@@ -8,6 +8,7 @@ default_hooks = dict(
     class_counts=dict(type='ClassCountsHook'),
     checkpoint_guard=dict(type='CheckpointGuardHook'),
     finite_loss=dict(type='FiniteLossHook'),
-    nbn_start=dict(type='NBNStartHook'))
+    nbn_start=dict(type='NBNStartHook'),
+    log_history=dict(type='LogHistoryHook'))
 log_processor = dict(window_size=10)
 randomness = dict(seed=0, deterministic=False)

@@ -34,5 +34,7 @@ default_hooks = dict(
     # stops at a loss that is not finite, before it is saved
     finite_loss=dict(type='FiniteLossHook'),
     # logs how far the network with NBN is from the pretrained one when training starts; silent without NBN
-    nbn_start=dict(type='NBNStartHook'))
+    nbn_start=dict(type='NBNStartHook'),
+    # the same log; without it each iteration copies, and each checkpoint holds, all values logged so far
+    log_history=dict(type='LogHistoryHook'))
 randomness = dict(seed=0, deterministic=False)

@@ -62,6 +62,14 @@ def test_checkpoints(startup, tmp_path, monkeypatch, capsys):
     assert 'meta.class_counts' in output and 'bytes after 13,000 iterations' in output
 
 
+def test_log_history(tmp_path):
+    code, output = run_tool(TOOL, '--only', 'log_history', '--runs', '2', '--json', 'out.json', cwd=tmp_path)
+    assert code == 0, output
+    update, size = json.loads((tmp_path / 'out.json').read_text())
+    assert update['equal'] is True and size['equal'] is True and update['unit'] == 'ms'
+    assert size['baseline'] > 12 * 16 * 600000 and 12 * 16 * 1000 < size['ours'] < 12 * 16 * 1400
+
+
 def test_refused_arguments(tmp_path):
     code, output = run_tool(TOOL, '--runs', '0', cwd=tmp_path)
     assert code == 1 and 'at least 1' in output

@@ -1,10 +1,10 @@
-"""What a user waits for before anything runs: imports, the start of a run, tools that need no model; checkpoint size.
+"""What a user waits for around a run: imports, its start, tools that need no model, checkpoint size, the log's history.
 
 Each run is a fresh interpreter, ours and the baseline by turns; the peak is that of its process (Linux). Baselines: the
 imports of the hosts' own parts; the host's Runner on the same config without this package; a tool behind
-`import nbn_mm`, which registers everything. The run is one iteration of a ResNet on pictures made here, and `equal` there
-compares the losses. Checkpoints are those of that run, with NBN and with BN, by part; the ratio says how many times as
-small ours is.
+`import nbn_mm`, which registers everything. The run is one iteration of a ResNet on pictures made here, and `equal`
+there compares the losses. Checkpoints are those of that run, with NBN and with BN, by part; the ratio says how many times as
+small ours is. The log's history is what the host copies in each iteration of a long run, and saves.
 
     python tools/benchmarks/startup.py --json startup.json     # 10 minutes
     python tools/benchmarks/startup.py --quick                 # a minute or two
@@ -27,7 +27,8 @@ import harness  # noqa: E402
 import numpy as np  # noqa: E402
 
 PLACE = 'start-up'
-KINDS = ('import', 'run', 'print_config', 'make_shapes_lvis', 'checkpoint')
+KINDS = ('import', 'run', 'print_config', 'make_shapes_lvis', 'checkpoint', 'log_history')
+SCALARS, ITERATIONS, KEPT = 12, 600000, 1000  # of a detector, in an LVIS schedule of 2x at batch 4; LogHistoryHook's
 TOOLS = HERE.parent
 CONFIG = """
 default_scope = 'mmpretrain'
@@ -176,6 +177,33 @@ def checkpoint_size(configs: dict[str, Path], folder: Path) -> harness.Record:
                           None, None, harness.hardware())
 
 
+def log_history(runs: int) -> list[harness.Record]:
+    """One update of all logged scalars late in a run, with LogHistoryHook's bound and without; the bytes saved."""
+    import io
+
+    import torch
+    from mmengine.logging import HistoryBuffer
+    values, counts = np.random.default_rng(0).random(ITERATIONS), np.ones(ITERATIONS)
+    sides = dict(host=[HistoryBuffer(values, counts) for _ in range(SCALARS)],
+                 ours=[HistoryBuffer(values[-KEPT:], counts[-KEPT:], KEPT) for _ in range(SCALARS)])
+
+    def update(buffers: list[HistoryBuffer]) -> None:
+        for buffer in buffers:
+            buffer.update(0.5)
+
+    timings = harness.interleave({name: lambda side=side: update(side) for name, side in sides.items()}, runs)
+    ours, host = ([buffer.mean(50) for buffer in sides[name]] for name in ('ours', 'host'))
+    setting = f'{SCALARS} logged scalars, iteration {ITERATIONS:,}'
+    records = [harness.compare(PLACE, f'{setting}, update', timings['ours'], timings['host'], equal=ours == host)]
+    sizes = {}
+    for name, buffers in sides.items():
+        stream = io.BytesIO()
+        torch.save(buffers, stream)
+        sizes[name] = stream.tell()
+    return [*records, harness.Record(PLACE, f'{setting}, in a checkpoint', sizes['ours'], sizes['host'], 'bytes',
+                                     sizes['host'] / sizes['ours'], ours == host, None, harness.hardware())]
+
+
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description='Imports, start of a run, tools and checkpoint size.')
@@ -210,6 +238,8 @@ def main() -> None:
                                        warmup))
         if 'checkpoint' in args.only:
             records.append(checkpoint_size(configs, folder))
+        if 'log_history' in args.only:
+            records += log_history(args.runs)
     harness.finish(records, args.json)
 
 

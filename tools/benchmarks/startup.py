@@ -3,8 +3,8 @@
 Each run is a fresh interpreter, ours and the baseline by turns; the peak is that of its process (Linux). Baselines: the
 imports of the hosts' own parts; the host's Runner on the same config without this package; a tool behind
 `import nbn_mm`, which registers everything. The run is one iteration of a ResNet on pictures made here, and `equal`
-there compares the losses. Checkpoints are those of that run, with NBN and with BN, by part; the ratio says how many times as
-small ours is. The log's history is what the host copies in each iteration of a long run, and saves.
+there compares the losses. Checkpoints are those of that run, with NBN and with BN, by part; the ratio says how many
+times as small ours is. The log's history is what the host copies in each iteration of a long run, and saves.
 
     python tools/benchmarks/startup.py --json startup.json     # 10 minutes
     python tools/benchmarks/startup.py --quick                 # a minute or two

@@ -18,11 +18,10 @@ def seesaw_cross_entropy(logits: Tensor,
                          eps: float = 1e-2) -> Tensor:
     r"""Seesaw loss of each row: :math:`-\log\big(e^{z_i} / (\sum_{j \ne i} S_{ij} e^{z_j} + e^{z_i})\big)`, label i.
 
-    That is a softmax of :math:`z_j + \log S_{ij}`, and the logarithms of both factors of
-    :math:`S_{ij} = M_{ij}\,C_{ij}` stay finite: :math:`\log M_{ij} = p \min(0, \log(N_j / N_i))` (mitigation) and
-    :math:`\log C_{ij} = q \max(0, \log \sigma_j - \log \max(\sigma_i, \epsilon))` (compensation). Both are 0 for
-    j = i, and no gradient passes them. Only the rows ``M[label]`` are computed, never the matrix (C, C). Computed in at
-    least float32.
+    That is the cross-entropy of :math:`z_j + \log S_{ij}`, in which no gradient passes the factors
+    :math:`S_{ij} = M_{ij}\,C_{ij}`. Their logarithms, but for constants of a row, which cancel, stay finite:
+    :math:`p \min(\log N_j, \log N_i)` (mitigation) and :math:`q \max(\log \sigma_j, \log \sigma_i, \log \epsilon)`
+    (compensation). Only the rows ``M[label]`` are computed, never the matrix (C, C). Computed in at least float32.
 
     Args:
         logits (Tensor): Shape ``(N, C)``.
@@ -38,16 +37,19 @@ def seesaw_cross_entropy(logits: Tensor,
     label = label.long()
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        log_factor = 0.0
+        shifts = []
         if q > 0:
             scores = F.log_softmax(logits.detach(), dim=1)
             own = scores.gather(1, label[:, None]).clamp_(min=math.log(eps) if eps > 0 else -math.inf)
-            log_factor = scores.sub_(own).clamp_(min=0).mul_(q)
+            shifts.append(torch.maximum(scores, own, out=scores).mul_(q))
         if p > 0:
-            counts = counts.to(logits.dtype).clamp(min=1)
-            # The logarithm of a ratio keeps digits that a difference of logarithms would lose.
-            log_factor = (counts / counts[label][:, None]).clamp_(max=1).log_().mul_(p).add_(log_factor)
-        return F.cross_entropy(logits + log_factor, label, reduction='none')
+            # relative to the largest: small numbers keep more digits
+            log_counts = counts.to(logits.dtype).clamp(min=1).log_()
+            log_counts = log_counts.sub_(log_counts.max()).mul_(p)
+            shifts.append(torch.minimum(log_counts, log_counts[label][:, None]))
+        if len(shifts) == 2:
+            shifts = [shifts[0].add_(shifts[1])]
+        return F.cross_entropy(shifts[0].add_(logits) if shifts else logits, label, reduction='none')
 
 
 def count_labels(label: Tensor, length: int, sync: bool = False, field: str = 'loss_cls.num_classes') -> Tensor:

@@ -50,7 +50,7 @@ def class_by_class(head: torch.nn.Module, given: tuple, meta: dict, cfg: ConfigD
     With ``shifted``, the boxes of each class are moved as mmcv's ``batched_nms`` does it, for the NMS alone.
     """
     from mmcv.ops import nms
-    raw = head._predict_by_feat_single(*given, meta, True, None)
+    raw = head._predict_by_feat_single(*given, meta, False, None)
     boxes = raw.bboxes.view(len(raw.scores), -1, 4).expand(-1, raw.scores.size(1) - 1, 4)
     valid = raw.scores[:, :-1] > cfg.score_thr
     shift = boxes[valid].max() + 1 if valid.any() else 0.
@@ -85,7 +85,7 @@ def candidates(args: argparse.Namespace, agnostic: bool) -> list[Record]:
         return tuple(tensor.to(args.device) for tensor in (rois, logits, deltas))
 
     def run(name: str, given: tuple) -> Tensor:
-        found = heads[name]._predict_by_feat_single(*given, meta, True, cfg)
+        found = heads[name]._predict_by_feat_single(*given, meta, False, cfg)
         return torch.cat([found.bboxes, found.scores[:, None], found.labels[:, None]], 1)
 
     records = []

@@ -5,8 +5,8 @@ import os
 import cv2
 import numpy as np
 import pytest
+from photographs import photograph, write
 from PIL import Image
-from test_datasets_reduced_jpeg import photograph, write
 
 from nbn_mm.datasets import resize_images as module
 from nbn_mm.datasets.resize_images import MARKER, resize_images

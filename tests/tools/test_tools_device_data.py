@@ -114,6 +114,14 @@ def test_pictures_and_test_time_augmentation(configs, trained, tmp_path):
     assert 'accuracy/top1' in run_test(configs, trained, 'device', tmp_path, '--tta')
 
 
+def test_single_pictures(configs, trained, image_folder, tmp_path):
+    """The host's inferencer takes its pipeline from the test set's, which is that of single images."""
+    code, output = run_tool('infer.py', configs / 'device.py', trained / 'epoch_2.pth', image_folder / 'class_0',
+                            '--out-dir', 'drawn', '--device', 'cpu', cwd=tmp_path, path=[str(configs)])
+    assert code == 0, output
+    assert len(list((tmp_path / 'drawn').rglob('*.png'))) == 6
+
+
 def test_workers_are_refused_in_one_line(configs, tmp_path):
     code, output = run_tool('train.py', configs / 'device.py', '--cfg-options', 'train_dataloader.num_workers=2',
                             cwd=tmp_path, path=[str(configs)])

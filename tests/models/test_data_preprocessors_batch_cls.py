@@ -1,4 +1,6 @@
 """The preprocessor of batches of labels beside the host's on one data sample an image."""
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +41,7 @@ def test_numbers_are_the_hosts(options, training):
                                ('BatchClsDataPreprocessor', samples('list'))):
         torch.manual_seed(1)
         np.random.seed(1)
-        found.append(build(kind, **options)(dict(inputs=images(), data_samples=data_samples), training))
+        found.append(build(kind, **copy.deepcopy(options))(dict(inputs=images(), data_samples=data_samples), training))
     host, ours, listed = found
     assert torch.equal(host['inputs'], ours['inputs']) and torch.equal(host['inputs'], listed['inputs'])
     batch = ours['data_samples']

@@ -235,7 +235,7 @@ def test_shapes_run_through_the_pipeline(tmp_path):
 
 @pytest.mark.parametrize('serialize_data', [True, False])
 def test_polygons_are_those_of_the_host_class(tmp_path, serialize_data):
-    """Two decimals, thirds, integers, several parts and RLE, also after a subset; the data set itself keeps them small."""
+    """Two decimals, thirds, integers, several parts and RLE, also after a subset; the data set keeps them small."""
     pytest.importorskip('lvis')
     from mmdet.datasets import LVISV1Dataset
     content = lvis_v1_like(LVISV1Dataset.METAINFO['classes'], 20)

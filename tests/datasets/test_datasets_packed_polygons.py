@@ -75,7 +75,8 @@ def test_the_hook_leaves_other_objects_alone():
 
 @pytest.mark.parametrize('values, dtype', [
     ([0.0, 2.55], 'uint8'), ([655.35], 'uint16'), ([655.36], 'int32'), ([-0.01, 3.0], 'int16'), ([1 / 3], 'float64'),
-    ([float('nan')], 'float64'), ([-1e300, 0.5], 'float64'), ([2e7, 2.2e7], 'float64'), ([-300.0, 327.67], 'int16'), ([], 'float64')])
+    ([float('nan')], 'float64'), ([-1e300, 0.5], 'float64'), ([2e7, 2.2e7], 'float64'), ([-300.0, 327.67], 'int16'),
+    ([], 'float64')])
 def test_hundredths(values, dtype):
     result = hundredths(np.array(values))
     assert result.dtype == dtype

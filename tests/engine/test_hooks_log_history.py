@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip('mmpretrain', reason='the run is of mmpretrain')
 import torch  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
 from tiny_classification import config  # noqa: E402
 
-from mmengine.runner import Runner  # noqa: E402
 from nbn_mm.engine.hooks import LogHistoryHook  # noqa: E402
 
 

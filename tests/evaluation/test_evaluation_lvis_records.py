@@ -24,7 +24,8 @@ def random_records(number, classes=1203, dtype=np.float32, plain=0.9, seed=0):
 def equal(first, second):
     return first.img_id == second.img_id and all(
         getattr(first, name).dtype == getattr(second, name).dtype
-        and np.array_equal(getattr(first, name), getattr(second, name)) for name in ('labels', 'scores', 'true', 'false'))
+        and np.array_equal(getattr(first, name), getattr(second, name))
+        for name in ('labels', 'scores', 'true', 'false'))
 
 
 @pytest.mark.parametrize('protocol', [2, pickle.HIGHEST_PROTOCOL])

@@ -89,7 +89,7 @@ def test_equals_the_derivation_and_one_by_one(name):
     assert net.nbn.layers == layers and len({layer.num_features for layer in layers}) == 2
     upstream = {}
     loss = 0
-    for layer, vectors in zip(layers, effective_vectors(layers)):
+    for layer, vectors in zip(layers, effective_vectors(layers), strict=True):
         options = layer.options
         for kind, vector in vectors.items():
             gain = getattr(layer, f'{kind}_gain').item() if options.records_gains else 1.
@@ -200,7 +200,7 @@ def test_functional_call_and_function_transforms():
     with torch.no_grad():
         for p in moved.parameters():
             p.mul_(1.25)
-    want = dict(zip(dict(net.named_parameters()), results(moved)[1:]))
+    want = dict(zip(dict(net.named_parameters()), results(moved)[1:], strict=True))
     for network in (net, one_by_one(net)):
         found = grad(loss)(parameters, network)
         assert_close(list(found.values()), [want[name] for name in found])

@@ -67,7 +67,7 @@ def test_differences_of_pixels(monkeypatch):
     assert difference([first], [second[:, :2]]) == 'the pictures are of other sizes'
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='torchvision decodes on a GPU here, and this machine has none')
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='decoding on a GPU: this machine has none')
 def test_decoding_on_a_gpu(folder, tmp_path):
     args = ('--images', folder, '--runs', '1', '--device', 'cuda', '--json', 'out.json')
     code, output = run_tool(TOOL, *args, cwd=tmp_path)

@@ -1,13 +1,14 @@
 """Memory and time of LVIS training annotations: ``LVISFormatDataset`` beside the host's ``LVISV1Dataset``.
 
-A file with the annotations of LVIS v1 to an image (13, polygons of 50 vertices; 10 kB) is generated, a tenth of its images
-by default: bytes and seconds grow linearly, so that LVIS v1 (100,170 images) has ten times the figures. Each run is a
-process of its own, by turns, forked from one that has the imports. It builds the data set, reads all images once through
-a data loader with workers, and tells
+A file with the annotations of LVIS v1 to an image (13, polygons of 50 vertices; 10 kB) is generated, a tenth of its
+images by default: bytes and seconds grow linearly, so that LVIS v1 (100,170 images) has ten times the figures. Each run
+is a process of its own, by turns, forked from one that has the imports. It builds the data set, reads all images once
+through a data loader with workers, and tells
 
 - seconds to load, how much memory was in use at the peak meanwhile, and how much is kept afterwards;
-- after the pass, the memory of the process and its workers together (proportional set sizes: a page that n processes share
-  counts 1/n for each), and what one worker has for itself, both without what they have before any annotations are there;
+- after the pass, the memory of the process and its workers together (proportional set sizes: a page that n processes
+  share counts 1/n for each), and what one worker has for itself, both without what they have before any annotations
+  are there;
 - how often the annotation file was read.
 
 ``equal``: all images have the same annotations, number by number. Needs Linux (``/proc/self/smaps_rollup``).
@@ -32,7 +33,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import Record, Timing, add_arguments, compare, finish, hardware, interleave, paired_ratio, peak_bytes, prepare
+from harness import (
+    Record,
+    Timing,
+    add_arguments,
+    compare,
+    finish,
+    hardware,
+    interleave,
+    paired_ratio,
+    peak_bytes,
+    prepare,
+)
 from lvis_data import write_data
 
 PLACE = 'annotation memory'
@@ -73,8 +85,9 @@ def one_pass(dataset: Any, workers: int, start_method: str) -> tuple[int, float]
 
 def measure_side(side: str, path: str, workers: int, start_method: str) -> dict:
     """All figures of one side, in this process."""
-    import nbn_mm  # noqa: F401, registers ours and has imported mmdet
     from mmdet.registry import DATASETS
+
+    import nbn_mm  # noqa: F401, registers ours and has imported mmdet
     opened = []
     sys.addaudithook(lambda event, args: opened.append(1) if event == 'open' and args[0] == path else None)
     options = dict(check_images=False) if side == 'ours' else {}

@@ -69,7 +69,7 @@ def write_photographs(folder: Path, size: tuple[int, int], number: int) -> None:
         share = rng.uniform(0.75, 1) if size[1] > 640 else 1
         height = int(min(share * image.shape[0], size[0] if size[1] <= 640 else image.shape[0]))
         width = min(round(height * size[1] / size[0]), image.shape[1])
-        top, left = (rng.integers(0, full - part + 1) for full, part in zip(image.shape, (height, width)))
+        top, left = rng.integers(0, image.shape[0] - height + 1), rng.integers(0, image.shape[1] - width + 1)
         cut = cv2.resize(image[top:top + height, left:left + width], size[::-1], interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / f'{i:03d}.jpg'), cut[:, ::rng.choice((1, -1))], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
 

@@ -3,15 +3,16 @@
 - bbox, segm: what follows the detections, beside the official package (lvis 0.5.3): matching, accumulation and summary
   here; LVISResults, evaluate, accumulate and summarize there, all of it after the last image. ``equal``: precision and
   recall to the last bit.
-- bbox + segm: ``StreamingLVISMetric`` beside the host's ``LVISMetric`` from end to end: reading the annotations, taking
-  each data sample, converting and writing results, figures. The masks are RLE, for which the host's encoding is switched
-  off; with ``--dense`` they are ``(N, H, W)`` of bool for both, as a mask head gives them, and both encode. ``equal``:
-  each of the host's figures, rounded as it does, but for segm_APs, _APm and _APl, which it takes of other areas
-  (docs/lvis_evaluation.md). Then bytes that a rank sends for an image, and seconds after the last image in two processes.
+- bbox + segm: ``StreamingLVISMetric`` beside the host's ``LVISMetric`` from end to end: reading the annotations,
+  taking each data sample, converting and writing results, figures. The masks are RLE, for which the host's encoding is
+  switched off; with ``--dense`` they are ``(N, H, W)`` of bool for both, as a mask head gives them, and both encode.
+  ``equal``: each of the host's figures, rounded as it does, but for segm_APs, _APm and _APl, which it takes of other areas
+  (docs/lvis_evaluation.md). Then bytes that a rank sends for an image, and seconds after the last image in two
+  processes.
 
 Making the detections is not timed. Each run is a process of its own, by turns, forked from one that has the imports;
-memory is the peak above what was there before the timed part. The official package and with it the host's metric ask for
-a name that NumPy no longer has (np.float), and get it.
+memory is the peak above what was there before the timed part. The official package and with it the host's metric ask
+for a name that NumPy no longer has (np.float), and get it.
 
     python tools/benchmarks/lvis_evaluation.py --json lvis_evaluation.json     # half an hour and more
     python tools/benchmarks/lvis_evaluation.py --quick                         # a minute or two

@@ -68,7 +68,7 @@ def official_names() -> None:
 
 def digest(precision: np.ndarray, recall: np.ndarray) -> str:
     """Equal for equal bits."""
-    return hashlib.sha256(np.ascontiguousarray(precision).tobytes() + np.ascontiguousarray(recall).tobytes()).hexdigest()
+    return hashlib.sha256(b''.join(np.ascontiguousarray(part).tobytes() for part in (precision, recall))).hexdigest()
 
 
 def ours(folder: Path, iou_type: str) -> dict:

@@ -101,10 +101,11 @@ def measure(args: argparse.Namespace, model: str) -> list[harness.Record]:
     """The records of one network."""
     import torch
     from mmpretrain.structures import DataSample
+
     from nbn_mm.models.placement import fold
     classes, sizes = SIZES[model]
     sizes = sizes['quick' if args.quick else args.device]
-    size, batch, steps = (given or usual for given, usual in zip((args.size, args.batch, args.steps), sizes))
+    size, batch, steps = (given or usual for given, usual in zip((args.size, args.batch, args.steps), sizes, strict=True))
     classes = args.classes or classes
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, 3, size, size, generator=generator).to(args.device)
@@ -149,8 +150,9 @@ def move(network):
 def main() -> None:
     parser, args = parse_args()
     try:
-        import nbn_mm  # noqa: F401, registers
         from mmpretrain.models import ImageClassifier  # noqa: F401
+
+        import nbn_mm  # noqa: F401, registers
     except ImportError as error:
         parser.exit(1, f'error: this benchmark needs mmpretrain: {error}\n')
     from mmengine.logging import MMLogger

@@ -1,7 +1,7 @@
 """Crop, flip and Cutout on batches."""
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -101,14 +101,14 @@ class BatchedCropFlip(BatchedTransform):
         return pieces.index_select(0, starts.view(-1)).view(number, 3, rows, columns)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _row_starts(full_rows: int, full_columns: int, rows: int, device: torch.device) -> Tensor:
     """Where the rows of a crop lie, from its first pixel on, int64, shape ``(3, rows)``."""
     channels = torch.arange(3, device=device)[:, None] * full_rows
     return (channels + torch.arange(rows, device=device)) * full_columns
 
 
-@lru_cache(maxsize=None)
+@cache
 def _outside(size: int, length: int, device: torch.device) -> Tensor:
     """1 outside of the square, uint8, shape ``(length, length)``: by centre, position."""
     positions = torch.arange(length, device=device)

@@ -3,7 +3,7 @@
 The host sorts the images by kind of operation; each kind then is a few tensor operations on a slice of the batch.
 """
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from .image_operations import Fill
 from .operation_bank import KINDS, Entry, OperationBank, kind_of, lookup_rows
 
 
-@lru_cache(maxsize=None)  # a captured graph goes on reading it
+@cache  # a captured graph goes on reading it
 def _bank(entries: tuple[Entry, ...], height: int, width: int, fill: Fill, device: torch.device) -> OperationBank:
     return OperationBank(entries, height, width, fill, device)
 

@@ -56,8 +56,8 @@ def check_mask_format(cfg: Config, split: str) -> None:
     for field, name, _ in _parts(cfg.get(f'{split}_evaluator'), f'{split}_evaluator'):
         if kind is not None and UNREAD_MASKS.get(name) == kind:
             others = [each for each in ('bitmap', 'box', 'rle') if each != kind]
-            raise LaunchError(f'model.test_cfg.rcnn.mask_format={kind!r}, but {field}.type={name!r} does not read that. '
-                              f'Set mask_format to one of {others}.')
+            raise LaunchError(f'model.test_cfg.rcnn.mask_format={kind!r}, but {field}.type={name!r} does not read '
+                              f'that. Set mask_format to one of {others}.')
 
 
 def _compare(field: str, path: str, metric_field: str, metric_path: Any) -> None:

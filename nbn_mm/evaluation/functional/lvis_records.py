@@ -41,8 +41,8 @@ class LVISRecords:
         """Detections that meet no annotation are false at all thresholds of an area range, or at none.
 
         Returns:
-            tuple[np.ndarray, np.ndarray]: Whether each is so, bool; of ``false`` the bit of each range's first threshold,
-            uint64. Both of shape ``(N, )``.
+            tuple[np.ndarray, np.ndarray]: Whether each is so, bool; of ``false`` the bit of each range's first
+            threshold, uint64. Both of shape ``(N, )``.
         """
         return plain_bits(self.true, self.false)
 

@@ -12,8 +12,9 @@ class LVISDetections:
     Args:
         sample (Mapping): A data sample of mmdet as a dict: ``img_id`` and ``pred_instances`` with ``bboxes`` (x1, y1,
             x2, y2 in pixels of the original image, ``(N, 4)``), ``scores`` ``(N, )``, ``labels`` ``(N, )``, and, for
-            masks, ``masks`` (tensor or array ``(N, H, W)`` of bool; a list of N RLE, whose ``counts`` are bytes, a string
-            or a list; or what has a method ``rles``, as ``BoxMasks``) and perhaps ``mask_scores`` ``(N, )``. N may be 0.
+            masks, ``masks`` (tensor or array ``(N, H, W)`` of bool; a list of N RLE, whose ``counts`` are bytes, a
+            string or a list; or what has a method ``rles``, as ``BoxMasks``) and perhaps ``mask_scores`` ``(N, )``. N
+            may be 0.
         num_classes (int): Number of categories K.
 
     Raises:
@@ -57,10 +58,10 @@ class LVISDetections:
     def _check_finite(self, name: str, values: np.ndarray) -> None:
         wrong = np.unique(np.nonzero(~np.isfinite(values))[0])
         if len(wrong):
-            raise ValueError(f'{self._image} has a predicted {name} that is not finite, {values[wrong[0]].tolist()} of '
-                             f'detection {wrong[0]}; {len(wrong)} of {len(values)} are. Did the model diverge? Check the '
-                             'checkpoint, and optim_wrapper of its training (lr, loss_scale); FiniteLossHook stops a '
-                             'training at the first such loss.')
+            raise ValueError(f'{self._image} has a predicted {name} that is not finite, {values[wrong[0]].tolist()} '
+                             f'of detection {wrong[0]}; {len(wrong)} of {len(values)} are. Did the model diverge? '
+                             'Check the checkpoint, and optim_wrapper of its training (lr, loss_scale); '
+                             'FiniteLossHook stops a training at the first such loss.')
 
     def scores(self, iou_type: str) -> np.ndarray:
         """Scores of boxes or masks; masks have their own if the detector predicts ``mask_scores``. Shape ``(N, )``.

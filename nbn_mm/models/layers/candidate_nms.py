@@ -1,8 +1,8 @@
 """NMS within classes on the best candidates only, with the result of NMS over all of them.
 
 In greedy NMS a box is suppressed by better boxes of its class alone. So NMS on the best k candidates decides these k
-for good, and once enough of them survive, no other candidate is looked at. With 1,203 classes and a score threshold of 1e-4
-that leaves a few thousand of up to 1.2 million boxes to decode.
+for good, and once enough of them survive, no other candidate is looked at. With 1,203 classes and a score threshold of
+1e-4 that leaves a few thousand of up to 1.2 million boxes to decode.
 
 Classes are told apart by their labels. mmcv's ``batched_nms`` shifts the boxes of class c by c times the image's size
 instead; in float32 the spacing of coordinates is 1/8 pixel at class 1,200, so that its IoUs are off by rounding.

@@ -52,7 +52,7 @@ def effective_vectors(layers: Sequence['NBN']) -> list[dict[str, Tensor]]:
             gain = torch.stack([layers[index]._buffers[f'{name}_gain'] for index, name, _ in members]).unsqueeze(1)
         directions = torch.stack([layers[index]._parameters[name] for index, name, _ in members])
         vectors = effective_vector(directions, magnitude, options.norm_eps, options.normalize, delta, gain)
-        for (index, name, _), vector in zip(members, vectors.unbind()):
+        for (index, name, _), vector in zip(members, vectors.unbind()):  # noqa: B905, see hold_vectors
             found[index][name] = vector
     return found
 
@@ -60,7 +60,8 @@ def effective_vectors(layers: Sequence['NBN']) -> list[dict[str, Tensor]]:
 def hold_vectors(layers: Sequence['NBN']) -> None:
     """Compute the vectors of layers and let them use these until :func:`release_vectors`."""
     with_grad = torch.is_grad_enabled()
-    for layer, vectors in zip(layers, effective_vectors(layers)):
+    # older versions of torch.compile know no `strict`
+    for layer, vectors in zip(layers, effective_vectors(layers)):  # noqa: B905
         layer._held.update(vectors, with_grad=with_grad)
 
 

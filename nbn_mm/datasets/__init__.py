@@ -1,7 +1,7 @@
 """Class counts, shot groups, long-tailed data sets, samplers and transforms.
 
-The data sets on classes of a host (``cifar_lt``, ``digits_lt``, ``device_dataset``, ``lvis_dataset``) are imported with it, by
-``utils/hosts.py``.
+The data sets on classes of a host (``cifar_lt``, ``digits_lt``, ``device_dataset``, ``lvis_dataset``) are imported with
+it, by ``utils/hosts.py``.
 """
 from . import samplers, transforms
 from .class_counts import ClassCounts, check_labels, count_classes, parse_class_counts

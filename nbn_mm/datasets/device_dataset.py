@@ -157,8 +157,8 @@ class DeviceDataset:
 
     def _generator(self) -> np.random.Generator:
         if self._seed is None:
-            raise RuntimeError('DeviceDataset has no seed for the augmentation in its pipeline. Add the hook that gives '
-                               f'it to the config:\n    {HOOK_LINE}')
+            raise RuntimeError('DeviceDataset has no seed for the augmentation in its pipeline. Add the hook that '
+                               f'gives it to the config:\n    {HOOK_LINE}')
         return np.random.default_rng((*self._stream, self._seed, get_rank(), self._number))
 
     def __repr__(self) -> str:

@@ -118,8 +118,8 @@ def _image(dataset: Any, index: int, item: Any = None) -> np.ndarray:
             raise ValueError(f'DeviceDataset: {kind} gives files, not images. Add '
                              "dict(type='LoadImageFromFile') to dataset.pipeline.")
         held = sorted(item) if isinstance(item, dict) else type(item).__name__
-        raise ValueError(f'DeviceDataset: image {index} of {kind} has no `img`, but {held}. The pipeline of the wrapped '
-                         'data set must end with `img`, uint8 of shape (H, W, 3).')
+        raise ValueError(f'DeviceDataset: image {index} of {kind} has no `img`, but {held}. The pipeline of the '
+                         'wrapped data set must end with `img`, uint8 of shape (H, W, 3).')
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f'{image.dtype} of shape {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
         raise TypeError(f'DeviceDataset: {_name(dataset, index, item)} is {found}; it takes uint8 of shape (H, W, 3). '

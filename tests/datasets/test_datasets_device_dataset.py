@@ -124,7 +124,8 @@ def test_wrappers_stand_inside():
     dataset = HOST.build(dict(type='DeviceDataset', pipeline=PACK, dataset=dict(type='ConcatDataset', datasets=inner)))
     assert len(dataset) == 7 and list(count_classes(dataset).images) == [4, 3]
     assert np.array_equal(fetch(dataset, [6])['inputs'][0].permute(1, 2, 0).numpy(), image(2))
-    repeated = HOST.build(dict(type='RepeatDataset', times=2, dataset=dict(type='mmpretrain.DeviceDataset', dataset=inner[0])))
+    wrapped = dict(type='mmpretrain.DeviceDataset', dataset=inner[0])
+    repeated = HOST.build(dict(type='RepeatDataset', times=2, dataset=wrapped))
     with pytest.raises(TypeError, match='outermost'):
         repeated[0]
 

@@ -77,7 +77,8 @@ def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch, l
         rest = Batches()
         applied.clear()
         np.random.seed(stop)
-        resumed = run(cfg, rest, resume=True, load_from=str(tmp_path / f'iter_{stop}.pth'), work_dir=str(tmp_path / 'r'))
+        resumed = run(cfg, rest, resume=True, load_from=str(tmp_path / f'iter_{stop}.pth'),
+                      work_dir=str(tmp_path / 'resumed'))
         left = whole.seen[stop:]
         assert len(applied) == len(rest.seen) == len(left)  # what was done is not augmented again
         for (i, images, indices, labels), (j, images_2, indices_2, labels_2) in zip(left, rest.seen, strict=True):

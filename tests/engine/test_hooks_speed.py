@@ -25,8 +25,9 @@ def quick_runs(monkeypatch):
 
 
 def run(work_dir, speed=None, iterations=3, **changes):
-    cfg = device_config(work_dir, train_cfg=dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations),
-                        val=True, metric='ShotGroupMetric', hooks=dict(speed=dict(type='SpeedHook', **(speed or {}))))
+    loop = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations)
+    cfg = device_config(work_dir, train_cfg=loop, val=True, metric='ShotGroupMetric',
+                        hooks=dict(speed=dict(type='SpeedHook', **(speed or {}))))
     for split in ('val', 'test'):
         cfg[f'{split}_evaluator']['metrics'][0]['topk'] = (1, )
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)

@@ -15,8 +15,8 @@ def cifar_training(cwd, *args):
 
 def test_cifar_training(tmp_path):
     code, output = cifar_training(
-        tmp_path, '--quick', '--thin', '--runs', '1', '--batch', '16', '--iterations', '2', '--turns', '2', '--per-class',
-        '120', '--settings', 'channels_last+bf16', '--json', 'out.json')
+        tmp_path, '--quick', '--thin', '--runs', '1', '--batch', '16', '--iterations', '2', '--turns', '2',
+        '--per-class', '120', '--settings', 'channels_last+bf16', '--json', 'out.json')
     assert code == 0, output
     first, *others = json.loads((tmp_path / 'out.json').read_text())
     setting = 'mean colours, batch 16, channels_last+bf16'

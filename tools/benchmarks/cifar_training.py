@@ -1,8 +1,9 @@
-"""CIFAR-LT training through tools/train.py: the data set on the device beside image by image, in processes of their own.
+"""CIFAR-LT training through tools/train.py: the data set on the device beside image by image, each in its own process.
 
-Each run is a real one, of ``configs/cifar/resnet32_bn_ce_cifar10_lt.py`` and its per-image leaf with a shorter schedule:
-some iterations to warm up, timed ones, and some in which batch and step are timed by turns for the share of the data.
-``--thin`` puts a classifier of mean colours in the place of the network, so that what remains is the Runner and the data.
+Each run is a real one, of ``configs/cifar/resnet32_bn_ce_cifar10_lt.py`` and its per-image leaf with a shorter
+schedule: some iterations to warm up, timed ones, and some in which batch and step are timed by turns for the share of
+the data. ``--thin`` puts a classifier of mean colours in the place of the network, so that what remains is the Runner
+and the data.
 ``--settings`` measures ways to run ours (see docs/running.md) beside the plain one; the baseline stays as it is.
 
 ``equal``: in this very run, both train the same few batches without augmentation to the same weights, bit by bit.
@@ -65,7 +66,7 @@ randomness = dict(seed=0, deterministic=True)
 
 
 def write_cifar(folder: Path, per_class: int) -> str:
-    """Write generated images in the files of CIFAR-10, ``per_class`` training and a fifth as many test images a class."""
+    """Write generated images in CIFAR-10's files: ``per_class`` training images a class, a fifth as many for tests."""
     batches = folder / 'cifar-10-batches-py'
     batches.mkdir(parents=True)
     for number, name in enumerate([*(f'data_batch_{i}' for i in range(1, 6)), 'test_batch']):
@@ -207,13 +208,15 @@ def measure(args: argparse.Namespace, trainer: Trainer) -> list[Record]:
         for label, unit, value in pairs:
             ours, theirs = median(name, value), median('image', value)
             ratio = theirs / ours if unit == 's' else None
+            if 'iterations' in label:
+                ratio = records[-1].ratio  # the same stretch: the median of the paired ratios
             records.append(Record(PLACE, f'{setting}: {label}', ours, theirs, unit, ratio,
                                   equal if 'iterations' in label else None, None, machine))
         if args.together > 1:
             rates = [trainer.together(args.together, lines_of(name)) for _ in range(args.runs)]
             rate, peak = (float(np.median(values)) for values in zip(*rates, strict=True))
-            records.append(Record(PLACE, f'{setting}: {args.together} runs together', rate, None, 'images/s', None, None,
-                                  int(peak), machine))
+            records.append(Record(PLACE, f'{setting}: {args.together} runs together', rate, None, 'images/s', None,
+                                  None, int(peak), machine))
         if args.full:
             times = trainer.run('device', lines_of(name), warmup=50, timed=RECIPE - 50, turns=0, val_interval=1000)
             run = times['whole'] - sum(times['evaluation'])

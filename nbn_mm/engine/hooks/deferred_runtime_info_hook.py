@@ -69,9 +69,10 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's ``RuntimeInfoHook`` that does not wait for the device in each iteration.
 
     The host's calls ``.item()`` on every logged value, so that the next iteration can't be prepared while the device
-    works. This one keeps the values and hands them over, in one transfer, when a ``LoggerHook`` is about to read them, and
-    before a checkpoint, a validation and the end of an epoch: logs, their windows and what a checkpoint holds of them
-    are the same to the digit. A hook of your own that reads ``train/…`` scalars in other iterations finds older ones.
+    works. This one keeps the values and hands them over, in one transfer, when a ``LoggerHook`` is about to read them,
+    and before a checkpoint, a validation and the end of an epoch: logs, their windows and what a checkpoint holds of
+    them are the same to the digit. A hook of your own that reads ``train/…`` scalars in other iterations finds older
+    ones.
 
     Takes the host's place in a config::
 

@@ -25,8 +25,8 @@ class SpeedHook(Hook):
     Args:
         channels_last (bool): Whether convolution weights, and with them all activations, have their channels last in
             memory. Defaults to False.
-        tf32 (bool, optional): Whether float32 products and convolutions on a GPU may use TF32. Defaults to None: torch's
-            settings, which are convolutions yes, products no.
+        tf32 (bool, optional): Whether float32 products and convolutions on a GPU may use TF32. Defaults to None:
+            torch's settings, which are convolutions yes, products no.
         compile (dict, optional): ``modules``, names of parts of the model, and any argument of ``torch.compile``.
 
     Raises:

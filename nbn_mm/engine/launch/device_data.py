@@ -25,8 +25,8 @@ def check_device_data(cfg: Config, names: tuple[str, ...]) -> None:
         names (tuple[str]): The data loaders in use.
 
     Raises:
-        LaunchError: If one has workers or another collate function, the data set is wrapped, its pipeline holds what has
-            no batched form, or draws and nobody gives it a seed.
+        LaunchError: If one has workers or another collate function, the data set is wrapped, or its pipeline holds
+            what has no batched form, or draws and nobody gives it a seed.
     """
     for name in names:
         loader = cfg.get(name) or {}
@@ -37,9 +37,9 @@ def check_device_data(cfg: Config, names: tuple[str, ...]) -> None:
         if not is_device_loader(loader):
             continue
         if loader.get('num_workers', 0):
-            raise LaunchError(f'{name}.num_workers={loader.num_workers}: a {DATASET} works in the process of the model. '
-                              f'Set {name}.num_workers=0, or use a data set that reads each image (in the CIFAR configs '
-                              'the base *_per_image.py).')
+            raise LaunchError(f'{name}.num_workers={loader.num_workers}: a {DATASET} works in the process of the '
+                              f'model. Set {name}.num_workers=0, or use a data set that reads each image (in the CIFAR '
+                              'configs the base *_per_image.py).')
         collate = next(_types({'type': (loader.get('collate_fn') or {}).get('type', COLLATE)}))
         if collate != COLLATE:
             raise LaunchError(f'{name}.collate_fn.type={collate!r} takes single samples, but a {DATASET} gives whole '
@@ -50,8 +50,8 @@ def check_device_data(cfg: Config, names: tuple[str, ...]) -> None:
             raise LaunchError(f'{name}.dataset.pipeline: {error}') from None
         hooks = _types([list((cfg.get('default_hooks') or {}).values()), cfg.get('custom_hooks') or []])
         if draws and HOOK not in hooks:
-            raise LaunchError(f'{name}.dataset.pipeline draws at random, and nobody gives it a seed. Add default_hooks = '
-                              f"dict(device_data=dict(type='{HOOK}')) to the config.")
+            raise LaunchError(f'{name}.dataset.pipeline draws at random, and nobody gives it a seed. Add '
+                              f"default_hooks = dict(device_data=dict(type='{HOOK}')) to the config.")
 
 
 def _wrapped(loader: dict, name: str) -> Iterator[tuple[str, str, dict]]:

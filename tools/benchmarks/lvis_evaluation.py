@@ -6,8 +6,8 @@
 - bbox + segm: ``StreamingLVISMetric`` beside the host's ``LVISMetric`` from end to end: reading the annotations,
   taking each data sample, converting and writing results, figures. The masks are RLE, for which the host's encoding is
   switched off; with ``--dense`` they are ``(N, H, W)`` of bool for both, as a mask head gives them, and both encode.
-  ``equal``: each of the host's figures, rounded as it does, but for segm_APs, _APm and _APl, which it takes of other areas
-  (docs/lvis_evaluation.md). Then bytes that a rank sends for an image, and seconds after the last image in two
+  ``equal``: each of the host's figures, rounded as it does, but for segm_APs, _APm and _APl, which it takes of other
+  areas (docs/lvis_evaluation.md). Then bytes that a rank sends for an image, and seconds after the last image in two
   processes.
 
 Making the detections is not timed. Each run is a process of its own, by turns, forked from one that has the imports;

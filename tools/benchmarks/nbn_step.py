@@ -105,7 +105,8 @@ def measure(args: argparse.Namespace, model: str) -> list[harness.Record]:
     from nbn_mm.models.placement import fold
     classes, sizes = SIZES[model]
     sizes = sizes['quick' if args.quick else args.device]
-    size, batch, steps = (given or usual for given, usual in zip((args.size, args.batch, args.steps), sizes, strict=True))
+    given = (args.size, args.batch, args.steps)
+    size, batch, steps = (value or usual for value, usual in zip(given, sizes, strict=True))
     classes = args.classes or classes
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, 3, size, size, generator=generator).to(args.device)

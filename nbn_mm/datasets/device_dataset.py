@@ -44,13 +44,18 @@ class DeviceDataset:
         pipeline (Sequence[dict]): Augmentation and ``PackInputs``; see ``BatchedPipeline`` for what it may hold.
         device (str): ``'auto'``, the device that the model of this process is on, or a torch device such as ``'cpu'``.
             Defaults to ``'auto'``.
+        capture (bool): Whether a GPU replays the augmentation as one CUDA graph, see ``BatchedPipeline``; the images
+            are the same. Defaults to False.
+        capture (bool): Whether a GPU replays the augmentation as one CUDA graph, see ``BatchedPipeline``; the images
+            are the same. Defaults to False.
 
     Raises:
         MemoryError: If the images don't fit.
         ValueError, TypeError: If the images can't be kept like this, or ``pipeline`` holds what has no batched form.
     """
 
-    def __init__(self, dataset: dict | Any, pipeline: Sequence[dict] = (), device: str = 'auto') -> None:
+    def __init__(self, dataset: dict | Any, pipeline: Sequence[dict] = (), device: str = 'auto',
+                 capture: bool = False) -> None:
         if device != 'auto':
             try:
                 torch.device(device)
@@ -58,7 +63,7 @@ class DeviceDataset:
                 raise ValueError(f"DeviceDataset: device={device!r} is unknown; use 'auto', 'cpu' or 'cuda'. The error "
                                  f'was {error}') from error
         self.device = device
-        self.pipeline = BatchedPipeline(pipeline)
+        self.pipeline = BatchedPipeline(pipeline, capture)
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         check_loading(self.dataset)
         self._data: DeviceImages | None = None

@@ -195,6 +195,14 @@ def test_free_memory_of_this_machine():
         ['0 B', '1023 B', '1.0 KiB', '36.3 MiB', '5.0 TiB']
 
 
+def test_capture_changes_no_image():
+    recipe = [CROP[0], dict(type='CIFARAutoAugment'), *PACK]
+    plain, captured = (build(items(), recipe, capture=capture) for capture in (False, True))
+    for _ in range(3):
+        assert torch.equal(fetch(plain)['inputs'], fetch(captured)['inputs'])
+    assert captured.pipeline.capture and not plain.pipeline.capture
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_a_gpu_gives_the_same_batch():
     dataset = build(items(), CROP)

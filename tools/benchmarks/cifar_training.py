@@ -13,7 +13,7 @@ The images are generated (in CIFAR's files) or those under ``--data-root``.
     python tools/benchmarks/cifar_training.py --quick
     python tools/benchmarks/cifar_training.py --quick --thin
     python tools/benchmarks/cifar_training.py --device cuda --full --together 4 --json cifar_training.json \\
-        --settings plain channels_last+bf16 channels_last+bf16+graphs
+        --settings plain channels_last+bf16 channels_last+bf16+graphs+capture
 """
 import argparse
 import json
@@ -40,6 +40,7 @@ SETTINGS = dict(
     bf16="optim_wrapper['type'] = 'BFloat16OptimWrapper'",
     compile="default_hooks['speed']['compile'] = dict(modules=['backbone'])",
     graphs="default_hooks['speed']['compile'] = dict(modules=['backbone'], mode='reduce-overhead')",
+    capture="train_dataloader['dataset']['capture'] = True",
     fused="optim_wrapper['optimizer']['fused'] = True")
 CONFIG = """
 _base_ = {base!r}

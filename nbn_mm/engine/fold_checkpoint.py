@@ -50,7 +50,7 @@ def fold_checkpoint(config: str, checkpoint: str, out: str) -> FoldReport:
     torch.save(dict(meta=loaded['meta'], state_dict=folded.state_dict()), target)
     plain = dict(default_scope=cfg.get('default_scope'), model=fold_model_config(cfg.model.to_dict()))
     if 'data_preprocessor' in cfg:
-        plain['data_preprocessor'] = cfg.data_preprocessor.to_dict()
+        plain['data_preprocessor'] = fold_model_config(cfg.data_preprocessor.to_dict())
     if report.remaining:
         plain['custom_imports'] = dict(imports=['nbn_mm'])
     Config(plain).dump(target.with_suffix('.py'))

@@ -131,6 +131,40 @@ def test_counts_of_seesaw_stay_in_the_stock_network(loss):
     assert stock.head.loss_module.cum_samples.tolist() == [3] * 7
 
 
+@pytest.mark.parametrize('loss, needed', [
+    ('FastSeesawLoss', []), ('CrossEntropyLoss', []), ('EqualizationLoss', ['roi_head.bbox_head.loss_cls']),
+    ('EqualizationV2Loss', ['roi_head.bbox_head.loss_cls'])])
+def test_losses_that_the_folded_config_keeps_are_named(loss, needed):
+    """The host's box heads build their loss at test, too."""
+    pytest.importorskip('mmdet', reason='mmdet is not installed')
+    from detectors import detector
+    cfg = detector(dict(), loss=loss)
+    if loss == 'CrossEntropyLoss':
+        cfg['roi_head']['bbox_head']['loss_cls'].pop('num_classes')
+    folded, report = fold(build(ConfigDict(cfg), 'mmdet'))
+    assert report.norms and list(report.remaining) == needed
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        stock = MODELS.build(ConfigDict(fold_model_config(cfg))).eval()
+    stock.load_state_dict(folded.state_dict(), strict=True)
+    assert [name for name, m in stock.named_modules() if type(m).__module__.startswith('nbn_mm')] == needed
+
+
+@pytest.mark.parametrize('head, needed', [('LongTailClsHead', []), ('LinearClsHead', ['head.loss_module'])])
+def test_parts_that_the_folded_config_replaces_are_not_named(head, needed):
+    """The preprocessor of batches of labels, and the loss of a long-tail head; not that of the host's head."""
+    cfg = classifier_config(dict(), predictor=dict(type='Linear'))
+    cfg['head']['type'] = head
+    if head == 'LinearClsHead':
+        cfg['head'].pop('predictor')
+    cfg['data_preprocessor'] = dict(type='BatchClsDataPreprocessor', mean=[1.0] * 3, std=[2.0] * 3)
+    folded, report = fold(build(cfg))
+    assert list(report.remaining) == needed
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        stock = MODELS.build(fold_model_config(cfg)).eval()
+    stock.load_state_dict(folded.state_dict(), strict=True)
+    assert [name for name, m in stock.named_modules() if type(m).__module__.startswith('nbn_mm')] == needed
+
+
 @pytest.mark.parametrize('kind', ['RectifiedPredictor', 'Linear'])
 def test_classifier_without_bias(kind):
     """Rectification brings a bias along; without it the head stays, because the host's linear head always has one."""

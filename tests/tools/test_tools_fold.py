@@ -6,7 +6,10 @@ import textwrap
 
 import torch
 from folding import build, classifier_config, image
+from mmengine.config import Config
 from tool_process import run_tool
+
+from nbn_mm.engine.fold_checkpoint import fold_checkpoint
 
 STOCK = '''
 import sys
@@ -73,6 +76,23 @@ def test_tool_says_what_cannot_be(tmp_path):
     assert code == 0, output
     assert 'still needs nbn_mm' in output and 'CIFARResNet' in output
     assert 'nbn_mm' in (tmp_path / 'folded.py').read_text()
+
+
+def test_what_is_written_names_the_package_only_where_it_is_needed(tmp_path):
+    """A loss that the host's head builds at test, too; and a preprocessor beside the model that has a stock form."""
+    cfg = classifier_config(dict())
+    config, checkpoint = write_run(tmp_path, cfg, build(cfg))
+    preprocessor = "data_preprocessor = dict(type='BatchClsDataPreprocessor', mean=[1.0] * 3, std=[2.0] * 3)\n"
+    config.write_text(config.read_text() + preprocessor)
+    assert not fold_checkpoint(str(config), str(checkpoint), str(tmp_path / 'folded.pth')).remaining
+    written = (tmp_path / 'folded.py').read_text()
+    assert "type='ClsDataPreprocessor'" in written and 'nbn_mm' not in written
+    cfg['head'] = dict(type='LinearClsHead', num_classes=7, in_channels=512, loss=cfg['head']['loss'])
+    config, checkpoint = write_run(tmp_path, cfg, build(cfg))
+    assert list(fold_checkpoint(str(config), str(checkpoint), str(tmp_path / 'other.pth')).remaining) == [
+        'head.loss_module']
+    other = Config.fromfile(tmp_path / 'other.py')
+    assert other.custom_imports.imports == ['nbn_mm'] and other.model.head.loss.type == 'BalancedSoftmaxLoss'
 
 
 def test_tool_refuses_a_checkpoint_of_another_model(tmp_path):

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import NBN, AllReduceBN, LogitRectification
 from .checkpointing import restore_checkpointing
-from .fold_config import HOST_HEADS
+from .fold_config import DROP_INS
 from .joint_forward import restore_forward
 from .owner import NBNOwner
 
@@ -81,10 +81,12 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
     if not (report.norms or report.classifiers or report.remaining):
         raise ValueError(f'{type(model).__name__} holds no NBN, AllReduceBN or logit rectification: there is nothing '
                          'to fold.')
+    covered = list(report.remaining)  # what lies in these needs no line of its own
     for name, module in folded.named_modules():
-        if type(module).__module__.split('.')[0] == _PACKAGE and '.losses.' not in type(module).__module__:
-            inside = any(name.startswith(f'{known}.') for known in report.remaining)
-            if not inside and not _has_stock_form(module):
+        own = type(module).__module__.split('.')[0] == _PACKAGE and type(module).__name__ not in DROP_INS
+        if own and not any(name.startswith(f'{known}.') for known in covered):
+            covered.append(name)
+            if not _is_stock_head(module):
                 report.remaining[name] = f'{type(module).__name__} is defined by {_PACKAGE}'
     return folded, report
 
@@ -133,11 +135,6 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and type(module).__name__ == 'Linear'
 
 
-def _has_stock_form(module: nn.Module) -> bool:
-    """Whether a part has the keys and the outputs of one of the host's, which the folded config names instead.
-
-    A long-tail head around a linear layer with bias, and mmdet's heads that do less at test.
-    """
-    if type(module).__name__ in HOST_HEADS:
-        return True
+def _is_stock_head(module: nn.Module) -> bool:
+    """Whether the folded config replaces it, with its loss: a long-tail head around a linear layer with bias."""
     return type(module).__name__ == 'LongTailClsHead' and type(module.fc) is nn.Linear and module.fc.bias is not None

@@ -9,6 +9,8 @@ HOST_LOSSES = dict(FastSeesawLoss='mmdet.SeesawLoss', FastSeesawClsLoss='mmpretr
 HOST_HEADS = {f'Fast{name}': name for name in (
     'BBoxHead', 'ConvFCBBoxHead', 'Shared2FCBBoxHead', 'Shared4Conv1FCBBoxHead', 'FCNMaskHead', 'StandardRoIHead',
     'CascadeRoIHead')}
+# All types that the folded config names by those of a host; what lies in them is folded by itself.
+DROP_INS = frozenset((*HOST_LOSSES, *HOST_HEADS, 'BatchClsDataPreprocessor'))
 
 
 def fold_model_config(cfg: Any) -> Any:

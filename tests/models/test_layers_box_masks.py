@@ -129,7 +129,8 @@ def test_reads_like_an_array():
     dense = masks.numpy()
     assert masks.shape == dense.shape == (40, *SIZE) and len(masks) == 40 and dense.dtype == bool
     assert np.array_equal(np.asarray(masks), dense) and np.array_equal(np.stack(list(masks)), dense)
-    assert np.array_equal(masks[3], dense[3]) and np.array_equal(masks[-1], dense[-1])
+    for index in (3, -1, np.int64(3), np.array(3), torch.tensor(3)):
+        assert np.array_equal(masks[index], dense[int(index)])
     assert masks.astype(np.uint8).sum() == dense.sum() and masks.astype(np.uint8).dtype == np.uint8
     assert np.array_equal(np.asarray(masks, dtype=np.float32), dense.astype(np.float32))
     for index in (slice(3, 9), torch.arange(40) % 3 == 0, np.arange(40) % 3 == 0, [4, 1], torch.tensor([4, 1])):
@@ -165,6 +166,17 @@ def test_boxes_outside_of_the_image():
     boxes = torch.tensor([[-50., 2, -10, 9], [60, 2, 80, 9], [-5, -5, 4, 4]])
     dense = BoxMasks(maps, boxes, SIZE, 0.5).numpy()
     assert dense.sum((1, 2)).tolist() == [0, 0, 16]
+
+
+@pytest.mark.parametrize('dtype, width', [(torch.bfloat16, 643), (torch.float16, 2051)])
+def test_boxes_of_half_precision(dtype, width):
+    """The image's width is no number of theirs: the next one lies outside of the image."""
+    boxes = torch.tensor([[0., 0, width + 9, 10], [600, 2, 620, 9]], dtype=dtype)
+    assert torch.tensor(width, dtype=dtype).item() > width
+    masks = BoxMasks(torch.ones(2, 1, 28, 28, dtype=dtype), boxes, (10, width), 0.5)
+    dense = np.zeros((2, 10, width), bool)
+    dense[0], dense[1, 2:9, 600:620] = True, True
+    assert np.array_equal(masks.numpy(), dense) and masks.rles() == encoded(dense)
 
 
 def test_in_instance_data():

@@ -40,6 +40,8 @@ class BoxMasks:
             return self[[int(index) % len(self)]].numpy()[0]
         if not isinstance(index, slice):
             index = torch.as_tensor(index, device=self.boxes.device)
+            if index.dim() == 0:
+                return self[int(index)]
         return BoxMasks(self.maps[index], self.boxes[index], self.size, self.threshold)
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -115,9 +117,9 @@ def device_of(masks: BoxMasks) -> torch.device:
 def regions_of(masks: BoxMasks) -> Regions:
     """Where each mask may be set: its box and one pixel around it, within the image."""
     height, width = masks.size
-    low = (masks.boxes[:, :2].floor() - 1).clamp(min=0)
-    limit = masks.boxes.new_tensor([width, height])
-    high = torch.minimum(masks.boxes[:, 2:].ceil() + 1, limit)
+    boxes = masks.boxes.float()  # a half has not each width
+    low = (boxes[:, :2].floor() - 1).clamp(min=0)
+    high = torch.minimum(boxes[:, 2:].ceil() + 1, boxes.new_tensor([width, height]))
     x1, y1, x2, y2 = torch.cat([low, high], dim=1).long().cpu().numpy().T
     return Regions(x1, y1, np.maximum(x2 - x1, 0), np.maximum(y2 - y1, 0))
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from references.per_class_nms import per_class_nms
 
+from nbn_mm.models.layers import candidate_nms as candidates_module
 from nbn_mm.models.layers.candidate_nms import best, candidate_nms
 from nbn_mm.models.layers.nms_options import NMSOptions
 
@@ -87,6 +88,16 @@ def test_only_the_best_candidates_are_decoded():
     boxes, scores = case(1000, 30, spread=4000.)
     found, decoded = ours(boxes, scores, max_num=300)
     assert len(found) == 300 and decoded == [900]
+
+
+def test_cuts_are_bounded(monkeypatch):
+    """Many survivors wanted, and all candidates of one class: pairs of a cut, not of all candidates."""
+    monkeypatch.setattr(candidates_module, 'LARGEST_CUT', 40)
+    monkeypatch.setattr(candidates_module, 'FIRST_CUT', 20)
+    boxes, scores = case(150, 1, spread=200.)
+    found, decoded = ours(boxes, scores, 0., max_num=100)
+    assert found == expected(boxes, scores, 0., max_num=100) and len(found) > 60
+    assert max(decoded) == 40 and len(decoded) > 2
 
 
 def test_all_scores_equal():

@@ -16,7 +16,7 @@ from torch import Tensor
 from .nms_options import NMSOptions
 
 FIRST_CUT = 512
-LARGEST_CUT = 4096  # bounds the pairs of boxes that are held at once
+LARGEST_CUT = 4096  # bounds the pairs of boxes in a cut that are held at once
 
 
 @dataclass
@@ -63,7 +63,8 @@ def candidate_nms(scores: Tensor,
         score_thr (float): Candidates are above it.
         options (NMSOptions): Of the NMS.
         max_num (int): Survivors wanted, none or negative for all. Defaults to -1.
-        first_cut (int, optional): Candidates of the first cut. Defaults to None: three times ``max_num``.
+        first_cut (int, optional): Candidates of the first cut. Defaults to None: three times ``max_num``, within
+            bounds.
 
     Returns:
         Candidates: The survivors.
@@ -81,7 +82,7 @@ def candidate_nms(scores: Tensor,
     above[:, -1] = False
     index = above.reshape(-1).nonzero().squeeze(1)
     values = scores.reshape(-1)[index]
-    cut = first_cut or max(FIRST_CUT, 3 * (wanted or 0))
+    cut = first_cut or min(max(FIRST_CUT, 3 * (wanted or 0)), LARGEST_CUT)
     found = None
     while found is None or (len(values) and (wanted is None or len(found) < wanted)):
         chosen = best(values, cut)

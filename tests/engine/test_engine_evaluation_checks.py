@@ -60,8 +60,9 @@ def test_other_images(files, evaluated, difference):
 @pytest.mark.parametrize('kind, metric', [
     ('box', 'CocoMetric'), ('box', 'FasterCocoMetric'), ('rle', 'LVISMetric'), ('rle', 'DumpDetResults')])
 def test_mask_formats_that_an_evaluator_does_not_read(kind, metric):
-    def run(kind):
-        model = dict(test_cfg=dict(rpn={}, rcnn={} if kind is None else dict(mask_format=kind)))
+    def run(kind, mask_head='FastFCNMaskHead'):
+        head = dict(type='FastStandardRoIHead', mask_head=mask_head and dict(type=mask_head))
+        model = dict(roi_head=head, test_cfg=dict(rpn={}, rcnn={} if kind is None else dict(mask_format=kind)))
         evaluators = [dict(type='StreamingLVISMetric'), dict(type=f'mmdet.{metric}')]
         check_mask_format(Config(dict(model=model, test_evaluator=evaluators)), 'test')
 
@@ -70,8 +71,11 @@ def test_mask_formats_that_an_evaluator_does_not_read(kind, metric):
     assert f"model.test_cfg.rcnn.mask_format='{kind}', but test_evaluator[1].type='{metric}'" in str(error.value)
     for other in {'bitmap', 'box', 'rle', None} - {kind}:
         run(other)
+    for mask_head in (None, 'FCNMaskHead'):  # as in our Faster R-CNN configs, which inherit the field
+        run(kind, mask_head)
     check_mask_format(Config(dict(test_evaluator=dict(type=metric))), 'test')
-    check_mask_format(Config(dict(model=dict(test_cfg=None), test_evaluator=dict(type=metric))), 'val')
+    model = dict(mask_head=dict(type='FastFCNMaskHead'), test_cfg=None)
+    check_mask_format(Config(dict(model=model, test_evaluator=dict(type=metric))), 'test')
 
 
 def test_training_starts_with_the_check(files):

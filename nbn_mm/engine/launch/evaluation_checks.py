@@ -5,10 +5,11 @@ from typing import Any
 from mmengine.config import Config
 
 from ...datasets.lvis_format import image_file, read_lvis
-from .checks import _parts
+from .checks import _parts, _types
 from .errors import LaunchError
 
 METRIC = 'StreamingLVISMetric'
+MASK_HEAD = 'FastFCNMaskHead'
 # Evaluators of mmdet that can't read a `mask_format` of FastFCNMaskHead, which they would tell after the inference.
 UNREAD_MASKS = dict(CocoMetric='box', FasterCocoMetric='box', CocoOccludedSeparatedMetric='box', LVISMetric='rle',
                     CityScapesMetric='rle', DumpDetResults='rle')
@@ -44,6 +45,8 @@ def check_evaluated_images(cfg: Config, split: str) -> None:
 def check_mask_format(cfg: Config, split: str) -> None:
     """Raise an error when an evaluator of mmdet can't read the model's ``test_cfg.rcnn.mask_format``.
 
+    A model without ``FastFCNMaskHead`` has no use for that field, and passes.
+
     Args:
         cfg (Config): The config of the run.
         split (str): ``'val'`` or ``'test'``.
@@ -51,7 +54,9 @@ def check_mask_format(cfg: Config, split: str) -> None:
     Raises:
         LaunchError: Naming both fields and the formats that the evaluator reads.
     """
-    test_cfg = (cfg.get('model') or {}).get('test_cfg') or {}
+    if MASK_HEAD not in _types(cfg.get('model')):
+        return
+    test_cfg = cfg.model.get('test_cfg') or {}
     kind = (test_cfg.get('rcnn') or {}).get('mask_format') if isinstance(test_cfg, dict) else None
     for field, name, _ in _parts(cfg.get(f'{split}_evaluator'), f'{split}_evaluator'):
         if kind is not None and UNREAD_MASKS.get(name) == kind:

@@ -147,7 +147,7 @@ def test_evaluation_equals_that_image_by_image(tmp_path, head, evaluator):
         runner = Runner.from_cfg(cfg)
         made = []
         init = DataSample.__init__
-        DataSample.__init__ = lambda self, **kwargs: made.append(1) or init(self, **kwargs)
+        DataSample.__init__ = lambda self, made=made, init=init, **kwargs: made.append(1) or init(self, **kwargs)
         try:
             torch.manual_seed(0)
             runner.model.init_weights()

@@ -15,6 +15,7 @@ from nbn_mm.utils.hosts import host_error
 CLASSES = 5
 COUNTS = [400.0, 30.0, 7.0, 1.0, 0.0, 900.0]
 LABELS = [0, 5, 2, 5, 0, 4, 5, 5, 1, 3]
+ROWS = len(LABELS)
 TOLERANCE = {torch.float32: dict(rtol=1e-6, atol=1e-7), torch.float64: dict(rtol=1e-12, atol=1e-15)}
 NAMES = ('loss_cls_objectness', 'loss_cls_classes')
 needs_mmdet = pytest.mark.skipif(host_error('mmdet') is not None, reason='mmdet does not import')
@@ -36,7 +37,7 @@ def pair(dtype=torch.float64, counts=COUNTS, **options):
     return ours, host
 
 
-def logits(rows=len(LABELS), classes=CLASSES, dtype=torch.float64, scale=3.0, seed=0):
+def logits(rows=ROWS, classes=CLASSES, dtype=torch.float64, scale=3.0, seed=0):
     z = torch.randn(rows, classes + 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
     return z.to(dtype).requires_grad_()
 

@@ -11,8 +11,8 @@ needs_both = pytest.mark.skipif(any(host_error(host) is not None for host in ('m
 
 
 def seesaw(cwd, *args):
-    return run_tool('benchmarks/seesaw.py', '--rows', '16', '8', '--classes', '30', '--calls', '1', '--runs', '2', *args,
-                    cwd=cwd)
+    return run_tool('benchmarks/seesaw.py', '--rows', '16', '8', '--classes', '30', '--calls', '1', '--runs', '2',
+                    *args, cwd=cwd)
 
 
 @needs_both

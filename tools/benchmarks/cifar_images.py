@@ -22,7 +22,7 @@ def natural_images(number: int, size: int, seed: int = 0) -> np.ndarray:
 
 
 def load_images(parser: argparse.ArgumentParser, data_root: str | None, number: int, size: int) -> np.ndarray:
-    """CIFAR-10-LT's training images from ``data_root``, or generated ones.
+    """CIFAR-10-LT's training images from ``data_root`` (a re-packed copy will do), or generated ones.
 
     Returns:
         np.ndarray: uint8, shape ``(number, size, size, 3)``; of CIFAR-10-LT at most 12,406.
@@ -35,7 +35,8 @@ def load_images(parser: argparse.ArgumentParser, data_root: str | None, number: 
     if size != 32:
         parser.exit(1, f'error: --size={size}: the images under --data-root are 32 pixels wide.\n')
     try:
-        dataset = DATASETS.build(dict(type='CIFAR10LT', data_root=data_root, split='train', pipeline=[]))
+        dataset = DATASETS.build(
+            dict(type='CIFAR10LT', data_root=data_root, split='train', pipeline=[], verify_md5=False))
         return np.stack([dataset.get_data_info(i)['img'] for i in range(min(number, len(dataset)))])
     except (OSError, ValueError, RuntimeError) as error:
         parser.exit(1, f'error: --data-root={data_root}: {error}\n')

@@ -1,4 +1,5 @@
 """A data set whose images live on the device, and whose batches are indices."""
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -46,8 +47,6 @@ class DeviceDataset:
             Defaults to ``'auto'``.
         capture (bool): Whether a GPU replays the augmentation as one CUDA graph, see ``BatchedPipeline``; the images
             are the same. Defaults to False.
-        capture (bool): Whether a GPU replays the augmentation as one CUDA graph, see ``BatchedPipeline``; the images
-            are the same. Defaults to False.
 
     Raises:
         MemoryError: If the images don't fit.
@@ -70,6 +69,7 @@ class DeviceDataset:
         self._seed: int | None = None
         self._stream: tuple[int, ...] = (TRAINING, )
         self._number = 0
+        self._unused = 0
 
     @property
     def metainfo(self) -> dict:
@@ -101,14 +101,15 @@ class DeviceDataset:
         device = torch.device(name)
         return torch.device('cuda', torch.cuda.current_device()) if device == torch.device('cuda') else device
 
-    def start(self, seed: int, number: int) -> None:
+    def start(self, seed: int, number: int, unused: int = 0) -> None:
         """Set what the next batch draws from.
 
         Args:
             seed (int): That of the run.
             number (int): Number of the batch since the start of the training, over all epochs.
+            unused (int): Batches that are asked for before that one and thrown away: they stay empty. Defaults to 0.
         """
-        self._seed, self._number = seed, number
+        self._seed, self._number, self._unused = seed, number, unused
 
     @contextmanager
     def apart(self, seed: int) -> Iterator[None]:
@@ -144,6 +145,9 @@ class DeviceDataset:
         if get_worker_info() is not None:
             raise RuntimeError('DeviceDataset works in the process of the model: set num_workers=0 and '
                                'persistent_workers=False in its dataloader.')
+        if self._unused:
+            self._unused -= 1
+            return DeviceBatch()
         self.load()
         device = self._data.images.device
         index = torch.from_numpy(np.asarray(indices, dtype=np.int64))
@@ -165,6 +169,13 @@ class DeviceDataset:
             raise RuntimeError('DeviceDataset has no seed for the augmentation in its pipeline. Add the hook that '
                                f'gives it to the config:\n    {HOOK_LINE}')
         return np.random.default_rng((*self._stream, self._seed, get_rank(), self._number))
+
+    def __deepcopy__(self, memo: dict) -> 'DeviceDataset':
+        """A copy on the same images, which nobody changes and which may fill more than half of the device."""
+        memo[id(self._data)] = self._data
+        memo[id(self)] = copied = object.__new__(type(self))
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(device={self.device!r}, pipeline={self.pipeline}, dataset={self.dataset!r})'

@@ -82,7 +82,8 @@ def read_images(dataset: Any, device: torch.device) -> DeviceImages:
     Raises:
         MemoryError: If they don't fit.
         TypeError: If an image is not uint8 ``(H, W, 3)``.
-        ValueError: If there are no images, they are of several sizes, or an image has not exactly one label.
+        ValueError: If there are no images, they are of several sizes, an image has not exactly one label, or the first
+            one is another at a second reading.
     """
     if len(dataset) == 0:
         raise ValueError(f'DeviceDataset: {type(dataset).__name__} holds no images. Check its data_root and ann_file.')
@@ -102,6 +103,11 @@ def read_images(dataset: Any, device: torch.device) -> DeviceImages:
                     f'{_name(dataset, index, item)} is {image.shape[0]}x{image.shape[1]} (height x width). Bring them '
                     "to one size in dataset.pipeline, for example dict(type='ResizeEdge', scale=64) and "
                     "dict(type='CenterCrop', crop_size=64).")
+            if index == 0 and not np.array_equal(image, first):
+                raise ValueError(
+                    f'DeviceDataset: {_name(dataset, index, item)} is another image when it is read again: '
+                    'dataset.pipeline, which runs once an image, draws at random. Move what draws to the pipeline of '
+                    'DeviceDataset.')
             labels[index] = _label(dataset, index, item)
             paths.append(item.get('img_path'))
             chunk.append(image)

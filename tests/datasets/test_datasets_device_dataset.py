@@ -118,6 +118,26 @@ def test_what_is_asked_of_the_wrapped_data_set():
     assert len(copy.deepcopy(dataset)) == len(pickle.loads(pickle.dumps(dataset))) == 11
 
 
+def test_a_copy_shares_the_images_alone():
+    """mmengine copies a data set that is given to a loader, as RecomputeStatisticsHook does."""
+    dataset = build(items(), CROP)
+    fetch(dataset)
+    copied = copy.deepcopy(dataset)
+    assert copied._data.images is dataset._data.images and copied.dataset is not dataset.dataset
+    first = fetch(copied)
+    assert torch.equal(first['inputs'], fetch(dataset)['inputs'])
+    copied.start(7, 0)
+    assert not torch.equal(fetch(copied)['inputs'], fetch(dataset)['inputs'])
+
+
+def test_an_image_that_is_read_in_two_ways_is_refused(monkeypatch):
+    """Transforms that draw without telling mmcv: Lighting, those of albumentations and torchvision."""
+    dataset = build(items())
+    monkeypatch.setattr(type(dataset.dataset), '__getitem__', lambda self, i: dict(img=image(None), gt_label=0))
+    with pytest.raises(ValueError, match=r'image 0 of Listed is another image.*Move what draws'):
+        fetch(dataset)
+
+
 def test_wrappers_stand_inside():
     from mmpretrain.registry import DATASETS as HOST
     inner = [dict(type='Listed', items=items(4)), dict(type='Listed', items=items(3))]

@@ -3,9 +3,11 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import mmengine
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.utils import digit_version
 from torch.utils.data import BatchSampler, Sampler
 
 
@@ -25,7 +27,7 @@ class _Rest(Sampler):
         return islice(iter(self.sampler), self.done, None)
 
     def __len__(self) -> int:
-        return len(self.sampler) - self.done
+        return max(len(self.sampler) - self.done, 0)  # the last batch may be smaller than those that are counted
 
 
 @HOOKS.register_module()
@@ -37,8 +39,9 @@ class DeviceDataHook(Hook):
         default_hooks = dict(device_data=dict(type='DeviceDataHook'))
 
     A run that is resumed therefore augments its next batch as if nothing had happened. ``IterBasedTrainLoop`` skips the
-    indices that were used; ``EpochBasedTrainLoop`` would begin an epoch anew that was saved in its middle, so this hook
-    has it go on with the rest of it.
+    indices that were used (mmengine 0.10.3 to 0.10.7 takes the batches for that, which then stay empty);
+    ``EpochBasedTrainLoop`` would begin an epoch anew that was saved in its middle, so this hook has it go on with the
+    rest of it.
 
     Images of the training and of the validation set are loaded before training, so that what is wrong with them is said
     then. Data sets of other types are left alone.
@@ -64,7 +67,7 @@ class DeviceDataHook(Hook):
         dataset = device_dataset(runner.train_dataloader)
         if dataset is None:
             return
-        dataset.start(runner.seed, runner.iter)
+        dataset.start(runner.seed, runner.iter, runner.iter if _takes_what_is_done(runner.train_loop) else 0)
         if hasattr(runner.train_loop, 'run_epoch'):
             done = runner.iter - runner.epoch * len(runner.train_dataloader)
             if done > 0:
@@ -99,6 +102,12 @@ class DeviceDataHook(Hook):
         if dataset is not None:
             dataset.load()
             dataset.start(runner.seed, 0)
+
+
+def _takes_what_is_done(loop: Any) -> bool:
+    """Whether a resumed loop asks its loader for the batches that are done, and throws them away."""
+    return isinstance(loop, IterBasedTrainLoop) and not hasattr(loop.dataloader_iterator, 'skip_iter') \
+        and digit_version(mmengine.__version__) >= digit_version('0.10.3')
 
 
 def device_dataset(dataloader: Any) -> Any | None:

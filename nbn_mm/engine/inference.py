@@ -9,6 +9,7 @@ from PIL import Image
 
 from .hooks.checkpoint_guard_hook import CheckpointGuardHook
 from .launch.checks import check_checkpoint, check_file
+from .launch.device_data import read_each_image
 from .launch.errors import LaunchError
 
 INFERENCERS = {'mmdet': ('mmdet.apis', 'DetInferencer'), 'mmpretrain': ('mmpretrain', 'ImageClassificationInferencer')}
@@ -85,6 +86,7 @@ def infer(config: str, checkpoint: str, pictures: str, out_dir: str, score_thr: 
     module, name = INFERENCERS[host]
     inferencer_type = getattr(importlib.import_module(module), name)
     if host == 'mmpretrain':
+        read_each_image(cfg.get('test_dataloader') or {}, 'infer.py')  # whose pipeline the inferencer takes
         inferencer = inferencer_type(cfg, pretrained=checkpoint, device=device)
     else:
         inferencer = inferencer_type(cfg, weights=checkpoint, device=device, show_progress=False)

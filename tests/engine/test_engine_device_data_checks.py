@@ -1,12 +1,14 @@
 """What the launch says and sets about data sets on the device, before anything is built."""
 import copy
+import inspect
 
 import pytest
 from mmengine.config import Config
 
 from nbn_mm.engine.launch import LaunchError
 from nbn_mm.engine.launch.configure import _set_dataloaders, _use_tta, configure_train, load_config
-from nbn_mm.engine.launch.device_data import check_device_data, read_each_image
+from nbn_mm.engine.launch.device_data import OPTIONS, check_device_data, read_each_image
+from nbn_mm.utils.hosts import host_error
 
 CROP = [dict(type='RandomCrop', crop_size=8, padding=2), dict(type='PackInputs')]
 INNER = dict(type='CIFAR10LT', data_root='data/cifar10')
@@ -26,6 +28,8 @@ def check(cfg):
 @pytest.mark.parametrize(('cfg', 'text'), [
     (config(num_workers=4), r'train_dataloader\.num_workers=4: .*Set train_dataloader\.num_workers=0'),
     (config(collate_fn=dict(type='default_collate')), r"train_dataloader\.collate_fn\.type='default_collate'"),
+    (config(dataset=dict(type='DeviceDataset', dataset=INNER, imbalance_factor=50)),
+     r'train_dataloader\.dataset\.imbalance_factor=50: .* train_dataloader\.dataset\.dataset\.imbalance_factor'),
     (config(hooks={}), r"device_data=dict\(type='DeviceDataHook'\)"),
     (config([dict(type='ColorJitter', brightness=0.4), *CROP]),
      r"train_dataloader\.dataset\.pipeline: .*'ColorJitter'"),
@@ -63,9 +67,18 @@ def test_test_time_augmentation_reads_image_by_image():
     dataset = cfg.test_dataloader.dataset
     assert dataset.type == 'CIFAR10LT' and 'collate_fn' not in cfg.test_dataloader
     assert [step['type'] for step in dataset.pipeline] == ['LoadImageFromFile', 'TestTimeAug']
+    bare = config([]).train_dataloader  # whole batches need no packing
+    read_each_image(bare)
+    assert [step['type'] for step in bare.dataset.pipeline] == ['PackInputs']
     loader = config(dataset=dict(type='DeviceDataset', dataset=dict(type='ConcatDataset', datasets=[INNER])))
     with pytest.raises(LaunchError, match='--tta needs single images, and DeviceDataset wraps ConcatDataset'):
         read_each_image(loader.train_dataloader)
+
+
+@pytest.mark.skipif(host_error('mmpretrain') is not None, reason='needs mmpretrain')
+def test_the_options_are_those_of_the_class():
+    from nbn_mm.datasets.device_dataset import DeviceDataset
+    assert tuple(inspect.signature(DeviceDataset).parameters) == OPTIONS
 
 
 def test_a_training_and_a_test_are_checked(write, checkpoint, on_cpu):

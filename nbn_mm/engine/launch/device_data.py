@@ -8,8 +8,9 @@ from ...datasets.transforms.batched import BatchedPipeline
 from .checks import _parts, _types
 from .errors import LaunchError
 
-DATASET, HOOK = 'DeviceDataset', 'DeviceDataHook'
+DATASET, HOOK, PACK = 'DeviceDataset', 'DeviceDataHook', 'PackInputs'
 COLLATE = 'device_collate'
+OPTIONS = ('dataset', 'pipeline', 'device', 'capture')  # of DeviceDataset, which stands on a host
 
 
 def is_device_loader(loader: Any) -> bool:
@@ -25,8 +26,8 @@ def check_device_data(cfg: Config, names: tuple[str, ...]) -> None:
         names (tuple[str]): The data loaders in use.
 
     Raises:
-        LaunchError: If one has workers or another collate function, the data set is wrapped, or its pipeline holds
-            what has no batched form, or draws and nobody gives it a seed.
+        LaunchError: If one has workers or another collate function, the data set is wrapped, has an option of another
+            data set, or its pipeline holds what has no batched form, or draws and nobody gives it a seed.
     """
     for name in names:
         loader = cfg.get(name) or {}
@@ -36,6 +37,11 @@ def check_device_data(cfg: Config, names: tuple[str, ...]) -> None:
                               'dataset=dict(type=…, dataset=…), pipeline=[…]).')
         if not is_device_loader(loader):
             continue
+        unknown = next((key for key in loader.dataset if key not in (*OPTIONS, 'type', '_scope_')), None)
+        if unknown is not None:
+            raise LaunchError(f'{name}.dataset.{unknown}={loader.dataset[unknown]!r}: a {DATASET} has the options '
+                              f'{OPTIONS}. Those of the data set within it, which holds the images, are '
+                              f'{name}.dataset.dataset.{unknown} and the like.')
         if loader.get('num_workers', 0):
             raise LaunchError(f'{name}.num_workers={loader.num_workers}: a {DATASET} works in the process of the '
                               f'model. Set {name}.num_workers=0, or use a data set that reads each image (in the CIFAR '
@@ -67,11 +73,12 @@ def set_device_loader(loader: ConfigDict) -> None:
         loader.pin_memory = loader.persistent_workers = False
 
 
-def read_each_image(loader: ConfigDict) -> None:
+def read_each_image(loader: ConfigDict, what: str = '--tta') -> None:
     """Turn the config of a data loader back into one that reads image by image, with the same pipeline.
 
     Args:
         loader (ConfigDict): Changed in place if its data set is a ``DeviceDataset``.
+        what (str): What needs single images, for the error. Defaults to ``'--tta'``.
 
     Raises:
         LaunchError: If the ``DeviceDataset`` is around another wrapper.
@@ -80,8 +87,10 @@ def read_each_image(loader: ConfigDict) -> None:
         return
     inner = loader.dataset.dataset
     if 'dataset' in inner or 'datasets' in inner:
-        raise LaunchError(f'--tta needs single images, and {DATASET} wraps {inner.type}, which has no pipeline to add '
-                          'to. Test with a data set that reads each image.')
+        raise LaunchError(f'{what} needs single images, and {DATASET} wraps {inner.type}, which has no pipeline to add '
+                          'to. Use a data set that reads each image.')
     inner.pipeline = [*inner.get('pipeline', ()), *loader.dataset.get('pipeline', ())]
+    if PACK not in _types(inner.pipeline[-1:]):  # which whole batches do without
+        inner.pipeline.append(ConfigDict(type=PACK))
     loader.dataset = inner
     loader.pop('collate_fn', None)

@@ -1,14 +1,17 @@
 """Recomputed running statistics against a direct computation over the training set."""
 import copy
+import logging
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from mmengine.model import BaseDataPreprocessor, BaseModel, MMDistributedDataParallel
+from mmengine.model import BaseDataPreprocessor, BaseModel, BaseTTAModel, MMDistributedDataParallel
 from process_server import run_ranks
 from torch import nn
+from torch.utils.data import DataLoader
 
 from nbn_mm.datasets import ClassCounts
 from nbn_mm.engine.hooks import ClassCountsHook, RecomputeStatisticsHook, recompute_statistics
@@ -73,6 +76,23 @@ def test_rectification_gets_mean_and_variance_of_the_set():
     torch.testing.assert_close(layer.running_var, expected.var(0), rtol=1e-12, atol=1e-12)
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert changed == {'fc.logit_rectification.running_mean', 'fc.logit_rectification.running_var'}
+
+
+class Flips(BaseTTAModel):
+
+    def merge_preds(self, data_samples_list):
+        return data_samples_list
+
+
+def test_a_test_with_augmentation_recomputes_the_network_within(monkeypatch):
+    """``--tta`` wraps the model, which can only be called by ``test_step`` then."""
+    model, data = model_and_batches()
+    expected = raw_logits(model, data).mean(0)
+    hook = RecomputeStatisticsHook()
+    loader = DataLoader(data, 5, collate_fn=lambda rows: dict(inputs=torch.stack(rows)))
+    monkeypatch.setattr(hook, '_build_loader', lambda runner: loader)
+    hook.before_test_epoch(SimpleNamespace(model=Flips(model), logger=logging.getLogger(__name__)))
+    torch.testing.assert_close(model.fc.logit_rectification.running_mean, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_batch_norm_first_then_rectification():

@@ -1,10 +1,13 @@
 """Memory format, compilation, TF32 and bfloat16 from the config, in a Runner on a CPU."""
 import copy
+import logging
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner
 
 from nbn_mm.engine.hooks import SpeedHook
@@ -104,6 +107,21 @@ def test_tf32_is_set_and_else_left():
 def test_unknown_parts_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"names 'trunk', which the model lacks.*'backbone'"):
         run(tmp_path, dict(compile=dict(modules=['trunk'])))
+
+
+class Flips(BaseTTAModel):
+
+    def merge_preds(self, data_samples_list):
+        return data_samples_list
+
+
+def test_parts_are_found_behind_test_time_augmentation():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    network.test_step = None
+    runner = SimpleNamespace(model=Flips(network), logger=logging.getLogger(__name__))
+    SpeedHook(channels_last=True, compile=dict(modules=['0'], backend='eager')).before_test(runner)
+    assert network[0]._compiled_call_impl is not None
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize('modules', [(), 'backbone', [''], [3]])

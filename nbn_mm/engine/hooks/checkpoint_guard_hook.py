@@ -42,7 +42,8 @@ def magnitude_keys(keys: Sequence[str]) -> list[str]:
     return [key for key in keys if key in own or _OWNER_MAGNITUDE.search(key)]
 
 
-def _unwrap(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The network itself, without wrappers for several processes and for test-time augmentation."""
     while is_model_wrapper(module) or isinstance(module, BaseTTAModel):
         module = module.module
     return module
@@ -53,7 +54,7 @@ def _compare(model: nn.Module, state: dict[str, Any], metadata: dict[str, Any]) 
     missing, unexpected, errors = [], [], []
 
     def load(module: nn.Module, local: dict[str, Any], prefix: str) -> None:
-        module = _unwrap(module)
+        module = unwrapped(module)
         module._load_from_state_dict(local, prefix, metadata.get(prefix[:-1], {}), True, missing, unexpected, errors)
         for name, child in module._modules.items():
             if child is not None:
@@ -132,7 +133,7 @@ class CheckpointGuardHook(Hook):
         """The unwrapped model, its magnitude keys, and what does not fit; raises for a magnitude that has no place."""
         stored = checkpoint.get('state_dict', checkpoint)
         state = {re.sub(r'^module\.', '', key): value for key, value in stored.items()}
-        model = _unwrap(model)
+        model = unwrapped(model)
         own = magnitude_keys(list(model.state_dict()))
         self._check_magnitudes(magnitude_keys(list(state)), own, where)
         return model, own, self._filtered(_compare(model, state, getattr(stored, '_metadata', None) or {}))

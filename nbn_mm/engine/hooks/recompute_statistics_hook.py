@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...models.layers.logit_rectification import LogitRectification
+from .checkpoint_guard_hook import unwrapped
 from .device_data_hook import device_dataset
 
 
@@ -224,7 +224,7 @@ class RecomputeStatisticsHook(Hook):
         return hasattr(runner.train_loop, 'run_epoch')
 
     def _recompute(self, runner: Any) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         with _undisturbed(model, self.seed):
             loader = self._build_loader(runner)
         batches = _FirstBatches(loader, self.num_batches, self.seed)

@@ -4,10 +4,11 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
+
+from .checkpoint_guard_hook import unwrapped
 
 
 @HOOKS.register_module()
@@ -69,7 +70,7 @@ class SpeedHook(Hook):
         if self._done:
             return
         self._done = True
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compile is not None:

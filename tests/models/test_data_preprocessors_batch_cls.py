@@ -53,6 +53,23 @@ def test_numbers_are_the_hosts(options, training):
         assert torch.equal(batch.gt_score, expected) and batch.gt_score.dtype == expected.dtype
 
 
+def test_what_was_written_into_samples_counts():
+    """A hook gave one image a soft label of its own before the preprocessor saw the batch."""
+    found = []
+    for kind, name in (('ClsDataPreprocessor', 'list'), ('BatchClsDataPreprocessor', 'batch')):
+        data_samples = samples(name)
+        for sample in data_samples:
+            sample.set_gt_score([0.2, 0.3, 0.5])
+        options = dict(num_classes=3, batch_augments=dict(augments=dict(type='Mixup', alpha=0.8)))
+        torch.manual_seed(1)
+        np.random.seed(1)
+        found.append(build(kind, **options)(dict(inputs=images(), data_samples=data_samples), True))
+    host, ours = found
+    assert torch.equal(host['inputs'], ours['inputs']) and ours['data_samples'].touched
+    for one, two in zip(host['data_samples'], ours['data_samples'], strict=True):
+        assert torch.equal(one.gt_score, two.gt_score) and torch.equal(one.gt_label, two.gt_label)
+
+
 def test_a_batch_without_labels_is_normalised():
     out = build('BatchClsDataPreprocessor')(dict(inputs=images()))
     assert out['data_samples'] is None and out['inputs'].dtype == torch.float32

@@ -11,8 +11,8 @@ class BatchClsDataPreprocessor(ClsDataPreprocessor):
     """The host's preprocessor, which also takes a ``LabelBatch`` as it is: no data sample is made for an image.
 
     Colour order, normalisation, padding and batch augmentation (mixup, CutMix) are the host's, and so are the numbers.
-    Lists of data samples go through the host's code. With the host's own preprocessor a ``LabelBatch`` trains to the
-    same numbers, but through one data sample an image.
+    Lists of data samples, and a ``LabelBatch`` whose samples were touched, go through the host's code. With the host's
+    own preprocessor a ``LabelBatch`` trains to the same numbers, but through one data sample an image.
 
     Args:
         **kwargs: Those of ``ClsDataPreprocessor``.
@@ -32,7 +32,7 @@ class BatchClsDataPreprocessor(ClsDataPreprocessor):
             dict: ``inputs``, float, and ``data_samples``.
         """
         samples = data.get('data_samples')
-        if not isinstance(samples, LabelBatch):
+        if not isinstance(samples, LabelBatch) or samples.touched:
             return super().forward(data, training)
         inputs = super().forward(dict(inputs=data['inputs']), training)['inputs']
         samples = samples.to(self.device)

@@ -104,16 +104,17 @@ class BatchedCropFlip(BatchedTransform):
 @cache
 def _row_starts(full_rows: int, full_columns: int, rows: int, device: torch.device) -> Tensor:
     """Where the rows of a crop lie, from its first pixel on, int64, shape ``(3, rows)``."""
-    channels = torch.arange(3, device=device)[:, None] * full_rows
-    return (channels + torch.arange(rows, device=device)) * full_columns
+    # Made on the host: what is kept must be complete for every stream that finds it later.
+    channels = torch.arange(3)[:, None] * full_rows
+    return ((channels + torch.arange(rows)) * full_columns).to(device)
 
 
 @cache
 def _outside(size: int, length: int, device: torch.device) -> Tensor:
     """1 outside of the square, uint8, shape ``(length, length)``: by centre, position."""
-    positions = torch.arange(length, device=device)
+    positions = torch.arange(length)
     distance = positions - (positions[:, None] - size // 2)
-    return ((distance < 0) | (distance >= size)).to(torch.uint8)
+    return ((distance < 0) | (distance >= size)).to(device, torch.uint8)
 
 
 class BatchedCutout(BatchedTransform):

@@ -106,7 +106,7 @@ class OperationBank:
         factors = [1 + change for _, change in by_kind['color'] + by_kind['sharpness']]
         self.factors = torch.tensor(factors, dtype=torch.float32, device=device)
         self.fill = torch.tensor(fill, dtype=torch.uint8, device=device).view(1, 3, 1)
-        self.levels = torch.arange(256, dtype=torch.uint8, device=device)
+        self.levels = torch.arange(256, dtype=torch.uint8).to(device)  # as all of this: complete for every stream
 
 
 def lookup_rows(entries: Sequence[Entry]) -> np.ndarray:

@@ -1,4 +1,8 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tool_process import run_tool
@@ -36,3 +40,15 @@ def test_cifar_training(tmp_path):
 def test_wrong_options(tmp_path, args, text):
     code, output = cifar_training(tmp_path, *args)
     assert code == 1 and output.startswith('error: ') and text in output
+
+
+def test_a_run_that_fails_ends_those_that_wait_for_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / 'tools' / 'benchmarks'))
+    from cifar_training import Trainer
+    (tmp_path / 'output.txt').write_text('out of memory')
+    trainer = Trainer(SimpleNamespace(per_class=1, iterations=1, batch=1), tmp_path, '')
+    commands = iter(['import time; time.sleep(300)', 'raise SystemExit(3)'])
+    monkeypatch.setattr(Trainer, 'start', lambda *args, **kwargs: (
+        subprocess.Popen([sys.executable, '-c', next(commands), str(tmp_path)]), tmp_path / 'times.json'))
+    with pytest.raises(SystemExit, match='ended with 3:\nout of memory'):
+        trainer.together(2, '')

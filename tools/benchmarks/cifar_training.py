@@ -22,6 +22,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -155,6 +156,12 @@ class Trainer:
         """
         group = self.folder / f'together_{self.count}'
         started = [self.start('device', more, together=number, group=group) for _ in range(number)]
+        while any(process.poll() is None for process, _ in started):
+            if any(process.poll() for process, _ in started):  # the others would wait for it
+                for process, _ in started:
+                    process.terminate()
+            time.sleep(0.1)
+        started.sort(key=lambda pair: pair[0].returncode, reverse=True)  # first what failed by itself, then what ended
         times = [self.finish(*pair) for pair in started]
         seconds = max(t['end'] for t in times) - min(t['start'] for t in times)
         return number * self.args.iterations * self.args.batch / seconds, sum(t['peak'] for t in times)

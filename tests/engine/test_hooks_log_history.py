@@ -1,5 +1,6 @@
 """LogHistoryHook: the same log, shorter histories."""
 import json
+import time
 
 import pytest
 
@@ -18,6 +19,7 @@ def run(work_dir, keep, **options):
     cfg.visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
     if keep is not None:
         cfg.default_hooks.log_history = dict(type='LogHistoryHook', keep=keep)
+    cfg.experiment_name = f'log_history_{time.time()}'  # two runs of one second would share a message hub
     runner = Runner.from_cfg(cfg)
     runner.train()
     scalars = next(work_dir.rglob('vis_data/scalars.json')).read_text().splitlines()

@@ -270,7 +270,7 @@ def test_a_copy_has_counts_of_its_own():
 
 
 def test_gradient_of_the_gradient():
-    """Numerical differences of the gradient agree, where the factors are constants."""
+    """SplitScores is linear: numerical differences of the gradient agree."""
     def function(z):
         loss = fast(p=0.8, q=0.0)
         return sum(loss(z, torch.tensor(LABELS)).values())

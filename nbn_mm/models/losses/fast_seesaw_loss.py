@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .reduction import check_reduction, weighted_reduction
-from .seesaw import check_seesaw, count_labels, seesaw_rows
+from .seesaw import SplitScores, check_seesaw, count_labels, seesaw_cross_entropy
 
 # mmdet's losses add it to avg_factor, so that 0 / 0 is 0.
 AVG_FACTOR_EPS = torch.finfo(torch.float32).eps
@@ -104,15 +104,15 @@ class FastSeesawLoss(nn.Module):
                              f'{tuple(labels.shape)} and {tuple(cls_score.shape)}.')
         self.cum_samples += count_labels(labels, self.num_classes + 1, self.sync_counts)
         rows = (labels < self.num_classes).nonzero().squeeze(1)  # the one wait for the device
-        classes, objectness = seesaw_rows(
-            cls_score, rows, labels[rows].long(), self.cum_samples[:-1], self.p, self.q, self.eps)
+        classes, objectness = SplitScores.apply(cls_score, rows)
 
         def reduced(loss: Tensor, weight: Tensor | None) -> Tensor:
             divisor = max(len(loss), 1) if avg_factor is None else avg_factor + AVG_FACTOR_EPS
             return self.loss_weight * weighted_reduction(loss, weight, reduction, divisor)
 
         if len(rows):
-            loss_classes = reduced(classes, None if label_weights is None else label_weights[rows])
+            loss = seesaw_cross_entropy(classes, labels[rows], self.cum_samples[:-1], self.p, self.q, self.eps)
+            loss_classes = reduced(loss, None if label_weights is None else label_weights[rows])
         else:
             loss_classes = classes.sum()  # 0, without reduction too: the mean of nothing would be NaN
         objectness = objectness.to(torch.promote_types(objectness.dtype, torch.float32))

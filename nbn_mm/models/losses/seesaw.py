@@ -37,37 +37,19 @@ def seesaw_cross_entropy(logits: Tensor,
     label = label.long()
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        shift = log_factors(logits.detach(), label, counts, p, q, eps)
-        return F.cross_entropy(logits if shift is None else shift.add_(logits), label, reduction='none')
-
-
-def log_factors(logits: Tensor, label: Tensor, counts: Tensor, p: float, q: float, eps: float) -> Tensor | None:
-    r""":math:`\log S_{ij}` of each row but for a constant of the row, see :func:`seesaw_cross_entropy`.
-
-    Args:
-        logits (Tensor): float32 or float64, shape ``(N, C)``.
-        label (Tensor): int64, shape ``(N, )``.
-        counts (Tensor): Shape ``(C, )``.
-        p (float): Exponent of the mitigation factor.
-        q (float): Exponent of the compensation factor.
-        eps (float): Least score of the own class.
-
-    Returns:
-        Tensor, optional: A new tensor ``(N, C)``; None if both exponents are 0.
-    """
-    shifts = []
-    if q > 0:
-        scores = F.log_softmax(logits, dim=1)
-        own = scores.gather(1, label[:, None]).clamp_(min=math.log(eps) if eps > 0 else -math.inf)
-        shifts.append(torch.maximum(scores, own, out=scores).mul_(q))
-    if p > 0:
-        # relative to the largest: small numbers keep more digits
-        log_counts = counts.to(logits.dtype).clamp(min=1).log_()
-        log_counts = log_counts.sub_(log_counts.max()).mul_(p)
-        shifts.append(torch.minimum(log_counts, log_counts[label][:, None]))
-    if len(shifts) == 2:
-        shifts = [shifts[0].add_(shifts[1])]
-    return shifts[0] if shifts else None
+        shifts = []
+        if q > 0:
+            scores = F.log_softmax(logits.detach(), dim=1)
+            own = scores.gather(1, label[:, None]).clamp_(min=math.log(eps) if eps > 0 else -math.inf)
+            shifts.append(torch.maximum(scores, own, out=scores).mul_(q))
+        if p > 0:
+            # relative to the largest: small numbers keep more digits
+            log_counts = counts.to(logits.dtype).clamp(min=1).log_()
+            log_counts = log_counts.sub_(log_counts.max()).mul_(p)
+            shifts.append(torch.minimum(log_counts, log_counts[label][:, None]))
+        if len(shifts) == 2:
+            shifts = [shifts[0].add_(shifts[1])]
+        return F.cross_entropy(shifts[0].add_(logits) if shifts else logits, label, reduction='none')
 
 
 def count_labels(label: Tensor, length: int, sync: bool = False, field: str = 'loss_cls.num_classes') -> Tensor:
@@ -116,61 +98,38 @@ def check_seesaw(loss: str, use_sigmoid: bool, p: float, q: float, eps: float) -
             raise ValueError(f'{loss}: {name}={value} must be at least 0; change `loss_cls.{name}`.')
 
 
-class SeesawRows(torch.autograd.Function):
-    """:func:`seesaw_cross_entropy` of some rows of a box head's logits, and the last two columns of all rows.
+class SplitScores(torch.autograd.Function):
+    """Class logits of some rows, and the last two columns of all rows; the gradient is written once.
 
-    The loss and its gradient share one buffer, and the gradient of the whole matrix is written once: slices, an index
-    and a cross-entropy would each fill matrices of their own, which takes longer than the arithmetic.
+    Slices and an index would each fill a gradient of the whole matrix with zeros, and add them, which takes longer
+    than the loss.
     """
 
     @staticmethod
-    def forward(scores: Tensor, rows: Tensor, label: Tensor, counts: Tensor, p: float, q: float,
-                eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The losses and the columns.
+    def forward(scores: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Select.
 
         Args:
             scores (Tensor): Shape ``(N, C + 2)``.
             rows (Tensor): Indices, each at most once, shape ``(P, )``.
-            label (Tensor): Labels of these rows, int64, shape ``(P, )``, from 0 to C - 1.
-            counts (Tensor): As in :func:`seesaw_cross_entropy`.
-            p (float): As there.
-            q (float): As there.
-            eps (float): As there.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: ``(P, )`` in at least float32, ``(N, 2)``, and what the gradient needs.
+            tuple[Tensor, Tensor]: ``(P, C)`` and ``(N, 2)``.
         """
-        with torch.autocast(scores.device.type, enabled=False):
-            logits = scores[:, :-2].index_select(0, rows).to(torch.promote_types(scores.dtype, torch.float32))
-            shift = log_factors(logits, label, counts, p, q, eps)
-            log_shares = F.log_softmax(logits if shift is None else shift.add_(logits), dim=1)
-        return log_shares.gather(1, label[:, None]).squeeze(1).neg_(), scores[:, -2:].clone(), log_shares
+        return scores[:, :-2].index_select(0, rows), scores[:, -2:].clone()
 
     @staticmethod
     def setup_context(ctx, inputs: tuple, output: tuple) -> None:
-        """Keep the shares."""
-        scores, rows, label = inputs[:3]
-        ctx.mark_non_differentiable(output[2])
-        ctx.save_for_backward(scores, rows, label, output[2])
+        """Keep the rows."""
+        scores, rows = inputs
+        ctx.save_for_backward(rows)
+        ctx.shape = scores.shape
 
     @staticmethod
-    def backward(ctx, loss: Tensor, last: Tensor, _) -> tuple[Tensor | None, ...]:
-        """Share of each class minus one for the own, times the gradient of the row's loss."""
-        scores, rows, label, log_shares = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for the gradient of this gradient; the factors are constants
-            logits = scores[:, :-2].index_select(0, rows).to(log_shares.dtype)
-            shares = (logits + (log_shares - logits).detach()).softmax(dim=1).clone()
-        else:
-            shares = log_shares.exp()
-        shares.scatter_add_(1, label[:, None], shares.new_full((len(label), 1), -1))
-        shares.mul_(loss[:, None])
-        gradient = shares.new_zeros(scores.shape, dtype=scores.dtype)
-        gradient[:, :-2].index_copy_(0, rows, shares.to(scores.dtype))
+    def backward(ctx, classes: Tensor, last: Tensor) -> tuple[Tensor, None]:
+        """Put both gradients into zeros."""
+        rows, = ctx.saved_tensors
+        gradient = classes.new_zeros(ctx.shape)
+        gradient[:, :-2].index_copy_(0, rows, classes)
         gradient[:, -2:] = last
-        return gradient, None, None, None, None, None, None
-
-
-@torch._dynamo.disable  # traced by torch 2.11, its backward gives gradients of 0, without a word
-def seesaw_rows(*args) -> tuple[Tensor, Tensor]:
-    """:class:`SeesawRows`, for ``torch.compile`` a call between two graphs."""
-    return SeesawRows.apply(*args)[:2]
+        return gradient, None

@@ -2,8 +2,9 @@
 
 A quarter of the proposals is foreground, its classes follow a power law; counts start as in the middle of a training.
 Equal means: losses within 1e-6 of each other, gradients within 1e-6 of the largest entry, and the same counts, after
-all the runs. Peak memory is that of the tensors of one call, above logits and labels. The process has freed a large block
-before, as any training has: until then the C library maps and unmaps each of the host's matrices, which slows the host.
+all the runs. Peak memory is that of the tensors of one call, above logits and labels. The process has freed a large
+block before, as any training has: until then the C library maps and unmaps each of the host's matrices, which slows the
+host.
 
     python tools/benchmarks/seesaw.py --json seesaw.json
     python tools/benchmarks/seesaw.py --device cuda

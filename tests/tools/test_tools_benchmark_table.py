@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -69,3 +70,13 @@ def test_json_keys(tmp_path):
     finish([compare('Here', 'x', timing(1), timing(1), equal=True)], tmp_path / 'one.json')
     assert list(json.loads((tmp_path / 'one.json').read_text())[0]) == [
         'place', 'setting', 'ours', 'baseline', 'unit', 'ratio', 'equal', 'peak_bytes', 'hardware']
+
+
+def test_fresh_process(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools' / 'benchmarks')
+    from fresh_process import in_process
+    assert in_process('pairs', dict, [('seconds', 1)]) == dict(seconds=1)
+    with pytest.raises(RuntimeError, match='(?s)number failed:.*invalid literal'):
+        in_process('number', int, 'none')
+    with pytest.raises(RuntimeError, match='gone failed:\nexit code 3'):
+        in_process('gone', os._exit, 3)

@@ -19,20 +19,16 @@ through a data loader with workers, and tells
 import argparse
 import hashlib
 import json
-import logging
-import multiprocessing
 import os
-import pickle
 import statistics
 import sys
 import tempfile
 import time
-import traceback
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fresh_process import PROCESSES, in_process
 from harness import (
     Record,
     Timing,
@@ -51,7 +47,6 @@ PLACE = 'annotation memory'
 SIDES = dict(ours='LVISFormatDataset', host='LVISV1Dataset')
 VERTICES = 50
 FEW = 'few.json'
-PROCESSES = multiprocessing.get_context('forkserver')
 
 
 def memory(pid: int) -> tuple[int, int]:
@@ -108,28 +103,9 @@ def measure_side(side: str, path: str, workers: int, start_method: str) -> dict:
                 worker=max(worker - bare_worker, 0), reads=reads, digest=digest.hexdigest(), images=len(dataset))
 
 
-def side_process(side: str, path: str, workers: int, start_method: str, out: str) -> None:
-    """:func:`measure_side`, its result or traceback written to a file; prints nothing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    warnings.simplefilter('ignore')
-    logging.disable(logging.WARNING)
-    try:
-        result = measure_side(side, path, workers, start_method)
-    except Exception:
-        result = traceback.format_exc()
-    Path(out).write_bytes(pickle.dumps(result))
-
-
-def in_process(side: str, path: Path, args: argparse.Namespace) -> dict:
+def run(side: str, path: Path, args: argparse.Namespace) -> dict:
     """One run in a fresh process."""
-    out = path.with_suffix('.pkl')
-    out.unlink(missing_ok=True)
-    process = PROCESSES.Process(target=side_process, args=(side, str(path), args.workers, args.start_method, str(out)))
-    process.start()
-    process.join()
-    result = pickle.loads(out.read_bytes()) if out.is_file() else f'exit code {process.exitcode}'
-    if isinstance(result, str):
-        raise RuntimeError(f'{side} failed:\n{result}')
+    result = in_process(side, measure_side, side, str(path), args.workers, args.start_method)
     print(f'  {side}: ' + ', '.join(f'{key} {value / 2**20:.0f} MiB' if key not in ('seconds', 'reads') else
                                     f'{key} {value:.3g}' for key, value in result.items()
                                     if key not in ('digest', 'images')), flush=True)
@@ -145,7 +121,7 @@ def benchmark(path: Path, args: argparse.Namespace) -> list[Record]:
         found[side.args[0]].append(result)
         return result['seconds'], result['peak']
 
-    timings = interleave({side: partial(in_process, side, path, args) for side in SIDES}, args.runs, warmup=0,
+    timings = interleave({side: partial(run, side, path, args) for side in SIDES}, args.runs, warmup=0,
                          measure=measure)
     equal = len({(run['digest'], run['images']) for runs in found.values() for run in runs}) == 1
     setting = f'{args.images} images, {path.stat().st_size / 1e6:.0f} MB'

@@ -19,13 +19,12 @@ for a name that NumPy no longer has (np.float), and get it.
     python tools/benchmarks/lvis_evaluation.py --full                          # 19,809 images, ours only
 """
 import argparse
-import multiprocessing
 import os
-import pickle
 import tempfile
 from functools import partial
 from pathlib import Path
 
+from fresh_process import PROCESSES, in_process
 from harness import Record, Timing, add_arguments, compare, finish, hardware, interleave, paired_ratio, prepare
 from lvis_data import write_data
 from lvis_sides import run_side
@@ -34,21 +33,7 @@ PLACE = 'LVIS evaluation'
 FULL_IMAGES = 19809
 OTHER_AREAS = {'lvis/segm_APs', 'lvis/segm_APm', 'lvis/segm_APl'}  # the host's are of the boxes
 RANKS = 2
-PROCESSES = multiprocessing.get_context('forkserver')
 Runs = dict[str, list[dict]]
-
-
-def in_process(side: str, folder: Path, option: str, clock: str) -> dict:
-    """One run in a fresh process, forked from one that has only imported the packages."""
-    process = PROCESSES.Process(target=run_side, args=(side, folder, option, clock))
-    process.start()
-    process.join()
-    path = folder / f'{side}.pkl'
-    result = pickle.loads(path.read_bytes()) if path.is_file() else f'exit code {process.exitcode}'
-    path.unlink(missing_ok=True)
-    if isinstance(result, str):
-        raise RuntimeError(f'{side} ({option}) failed:\n{result}')
-    return result
 
 
 def run(sides: tuple[str, ...], folder: Path, option: str, args: argparse.Namespace) -> Runs:
@@ -61,8 +46,8 @@ def run(sides: tuple[str, ...], folder: Path, option: str, args: argparse.Namesp
         print(f'  {option} {side.args[0]}: {result["seconds"]:.2f} s', flush=True)
         return result['seconds'], result['peak']
 
-    interleave({side: partial(in_process, side, folder, option, args.clock) for side in sides}, args.runs, warmup=0,
-               measure=measure)
+    interleave({side: partial(in_process, side, run_side, side, folder, option, args.clock) for side in sides},
+               args.runs, warmup=0, measure=measure)
     return found
 
 

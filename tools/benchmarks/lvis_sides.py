@@ -9,8 +9,6 @@ import os
 import pickle
 import tempfile
 import time
-import traceback
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,25 +154,20 @@ def _rank(rank: int, ranks: int, folder: Path, name: str) -> None:
     values = evaluator.evaluate(0)
     end = now()
     if rank == 0:
-        save(folder / 'ranks.pkl', dict(seconds=end - start, last=end - last, peak=peak_bytes() - before, sent=sent,
-                                        values=values))
+        (folder / 'ranks.pkl').write_bytes(pickle.dumps(
+            dict(seconds=end - start, last=end - last, peak=peak_bytes() - before, sent=sent, values=values)))
     dist.destroy_process_group()
 
 
-def ranks(folder: Path, number: int) -> None:
-    """Our evaluator in several processes that share the images, over gloo; the first one writes the result."""
+def ranks(folder: Path, number: int) -> dict:
+    """Our evaluator in several processes that share the images, over gloo; what the first one found."""
     import torch.multiprocessing
     with tempfile.TemporaryDirectory() as scratch:  # where a rank puts its records, as in a run
         os.chdir(scratch)
         (folder / 'store').unlink(missing_ok=True)
         torch.multiprocessing.start_processes(_rank, (number, folder, clock), nprocs=number, start_method='forkserver')
         os.chdir(folder)
-
-
-def save(path: Path, result: dict) -> None:
-    """Write what a run found."""
-    with path.open('wb') as file:
-        pickle.dump(result, file)
+    return pickle.loads((folder / 'ranks.pkl').read_bytes())
 
 
 def use_clock(name: str) -> None:
@@ -183,25 +176,19 @@ def use_clock(name: str) -> None:
     clock = name
 
 
-def run_side(side: str, folder: Path, option: str, name: str) -> None:
-    """Run one side in this process, which prints nothing from now on.
+def run_side(side: str, folder: Path, option: str, name: str) -> dict:
+    """What one side finds, in this process.
 
     Args:
         side (str): ``'ours'``, ``'official'``, ``'streaming'``, ``'host'`` or ``'ranks'``.
-        folder (Path): With the data; ``{side}.pkl`` is written there: the side's dict, or the traceback as a string.
+        folder (Path): With the data.
         option (str): The kind of IoU (ours, official), ``'rle'`` or ``'dense'`` (streaming, host), or the number of
             processes (ranks).
         name (str): Of the clock.
     """
     use_clock(name)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    warnings.simplefilter('ignore')
-    try:
-        if side == 'ranks':
-            ranks(folder, int(option))
-        elif side in ('streaming', 'host'):
-            save(folder / f'{side}.pkl', metric(folder, option == 'dense', side == 'host'))
-        else:
-            save(folder / f'{side}.pkl', (ours if side == 'ours' else official)(folder, option))
-    except Exception:
-        save(folder / f'{side}.pkl', traceback.format_exc())
+    if side == 'ranks':
+        return ranks(folder, int(option))
+    if side in ('streaming', 'host'):
+        return metric(folder, option == 'dense', side == 'host')
+    return (ours if side == 'ours' else official)(folder, option)

@@ -52,9 +52,10 @@ setup(
     long_description=readme(),
     long_description_content_type='text/markdown',
     packages=find_packages(include=('nbn_mm', 'nbn_mm.*')),
+    package_data={'nbn_mm.reproduction': ['*.csv', 'tables/*.json']},
     python_requires='>=3.10,<3.13',
     install_requires=['numpy>=1.22', 'pillow>=9', 'matplotlib>=3.5'],
-    extras_require=dict(cls=CLS, det=DET, all=CLS + DET, tests=TESTS),
+    extras_require=dict(cls=CLS, det=DET, all=CLS + DET, tests=TESTS, cluster=['submitit>=1.5']),
     cmdclass=dict(build_py=BuildWithConfigs),
     zip_safe=False,
 )

@@ -33,6 +33,7 @@ FORBIDDEN_ROOMS = {
     'datasets': ('models', 'engine', 'evaluation'),
     'utils': ('models', 'engine', 'evaluation', 'datasets'),
     'visualization': ('models', 'engine'),
+    'reproduction': ('models', 'engine', 'evaluation', 'datasets', 'utils', 'visualization'),
 }
 REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'DATA_SAMPLERS', 'HOOKS', 'METRICS', 'OPTIM_WRAPPER_CONSTRUCTORS')
 SUFFIXES = {'DATA_SAMPLERS': 'Sampler', 'HOOKS': 'Hook', 'METRICS': 'Metric',

@@ -1,0 +1,154 @@
+"""One run: trains or resumes it, and writes its compact log when it has reached the end."""
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .runs import Run
+
+POINTS = 40  # training records that a compact log keeps
+KEPT = ('step', 'epoch', 'loss', 'lr')
+
+
+class RunError(RuntimeError):
+    """A run that can't start, or whose training ended with an error."""
+
+
+def command_of(run: Run, resume: bool) -> list[str]:
+    """The command of a run, from the project's folder.
+
+    Args:
+        run (Run): The run.
+        resume (bool): Whether it continues from the checkpoint of its work dir.
+
+    Returns:
+        list[str]: ``python tools/train.py …``.
+
+    Raises:
+        RunError: If the run starts from another one that has no checkpoint.
+    """
+    options = [f'randomness.seed={run.seed}', *run.row.options]
+    if run.row.after is not None:
+        before = Run(run.table, run.table.row(run.row.after), run.seed, run.work_root, run.log_root)
+        if before.state() != 'finished' or before.checkpoint() is None:
+            raise RunError(f'{run.title} starts from {before.title}, which is {before.state()}'
+                           + ('' if before.checkpoint() else f' and has no checkpoint in {before.work_dir}')
+                           + '; run that row first.')
+        options.append(f'load_from={before.checkpoint()}')
+    return [sys.executable, 'tools/train.py', run.row.config, '--work-dir', str(run.work_dir),
+            *(['--resume'] if resume else []), '--cfg-options', *options]
+
+
+def execute(run: Run, project: Path, environment: dict[str, str] | None = None) -> str:
+    """Train or resume a run in a process of its own and wait for it; nothing happens if it is finished or runs already.
+
+    Args:
+        run (Run): The run.
+        project (Path): The project's folder, with ``tools/`` and ``configs/``.
+        environment (dict, optional): Variables to set, such as ``OMP_NUM_THREADS``.
+
+    Returns:
+        str: The state that the run is in then: ``'finished'``, or ``'running'`` if another process has it.
+
+    Raises:
+        RunError: If it can't start, or its training fails; its last lines are in the message.
+    """
+    if run.state() == 'finished':
+        return 'finished'
+    with run.locked() as free:
+        if not free:
+            return 'running'
+        before = run.record() or {}
+        command = command_of(run, resume=run.checkpoint() is not None)
+        record = dict(row=run.row.name, seed=run.seed, command=shlex.join(['python', *command[1:]]),
+                      commit=_commit(project), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+                      hardware=hardware(), processes=before.get('processes', 0) + 1,
+                      minutes=before.get('minutes', 0.0))
+        path, start = run.work_dir / 'run.json', time.monotonic()
+        _write(path, record)
+        with open(run.work_dir / 'output.txt', 'a') as output:
+            process = subprocess.Popen(command, cwd=project, env={**os.environ, **(environment or {})},
+                                       stdout=output, stderr=subprocess.STDOUT)
+            try:
+                status = process.wait()
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+            finally:
+                record['minutes'] += (time.monotonic() - start) / 60
+                _write(path, record)
+        if status:
+            # A process that was killed from outside is interrupted, not failed: it will be resumed.
+            if status > 0:
+                _write(path, dict(record, exit_status=status))
+            tail = '\n'.join((run.work_dir / 'output.txt').read_text(errors='replace').splitlines()[-12:])
+            raise RunError(f'{run.title}: training ended with exit status {status}; the whole output is '
+                           f'{run.work_dir / "output.txt"}:\n{tail}')
+        write_log(run, record)
+    return 'finished'
+
+
+def write_log(run: Run, record: dict[str, Any]) -> None:
+    """Write the compact log of a run that has ended: one line about the run, some of training, all evaluations.
+
+    Args:
+        run (Run): The run.
+        record (dict): What :func:`execute` wrote into ``run.json``.
+
+    Raises:
+        RunError: If the run has evaluated nothing.
+    """
+    scalars = run.scalars()
+    evaluations = [each for each in scalars if 'shot/all_top1' in each]
+    if not evaluations:
+        raise RunError(f"{run.title}: its log holds no 'shot/all_top1'; add dict(type='ShotGroupMetric') to "
+                       f'val_evaluator of {run.row.config}.')
+    training = [{key: _short(each[key]) for key in KEPT if key in each} for each in scalars if 'loss' in each]
+    step = max(1, len(training) // POINTS)
+    memory = max((each['memory'] for each in scalars if 'memory' in each), default=None)
+    head = dict(record, minutes=round(record['minutes'], 2), memory_mb=memory, table=run.table.name,
+                config=run.row.config)
+    lines = [head, *training[step - 1::step], *({key: _short(value) for key, value in each.items()
+                                               if key == 'step' or '/' in key} for each in evaluations)]
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    partial = run.log.with_suffix('.part')
+    partial.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
+    partial.replace(run.log)
+
+
+def hardware() -> str:
+    """The accelerator, else the processor and the threads in use."""
+    try:
+        names = subprocess.run(['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'], capture_output=True,
+                               text=True, timeout=20, check=True).stdout.split('\n')
+        if names[0].strip():
+            return names[0].strip()
+    except (OSError, subprocess.SubprocessError):
+        pass
+    info = Path('/proc/cpuinfo')
+    match = re.search(r'model name\s*:\s*(.+)', info.read_text()) if info.is_file() else None
+    threads = os.environ.get('OMP_NUM_THREADS', str(os.cpu_count()))
+    return f'{match.group(1).strip() if match else platform.processor() or platform.machine()}, {threads} threads'
+
+
+def _commit(project: Path) -> str | None:
+    result = subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12'], cwd=project,
+                            capture_output=True, text=True)
+    return result.stdout.strip() or None
+
+
+def _short(value: Any) -> Any:
+    return float(f'{value:.5g}') if isinstance(value, float) else value
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    partial = path.with_suffix('.part')
+    partial.write_text(json.dumps(record, indent=1))
+    partial.replace(path)

@@ -1,0 +1,147 @@
+"""The runs of a table: where each lies, what state it is in, and what it has measured."""
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .tables import Row, Table
+
+STATES = ('missing', 'running', 'interrupted', 'failed', 'finished')
+GROUPS = ('all', 'many', 'medium', 'few')
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: a row and a seed.
+
+    Args:
+        table (Table): The table.
+        row (Row): The row.
+        seed (int): The seed.
+        work_root (Path): Folder of the work dirs of all tables.
+        log_root (Path): Folder of the compact logs of all tables.
+    """
+    table: Table
+    row: Row
+    seed: int
+    work_root: Path
+    log_root: Path
+
+    @property
+    def work_dir(self) -> Path:
+        """Path: Checkpoints and full logs."""
+        return self.work_root / self.table.name / self.row.name / f'seed{self.seed}'
+
+    @property
+    def log(self) -> Path:
+        """Path: The compact log, JSON lines, of a finished run."""
+        return self.log_root / self.table.name / f'{self.row.name}_seed{self.seed}.jsonl'
+
+    @property
+    def title(self) -> str:
+        """str: For messages."""
+        return f'{self.table.name}/{self.row.name}/seed{self.seed}'
+
+    def state(self) -> str:
+        """``'finished'`` if there is a compact log, else what the work dir says, one of :data:`STATES`."""
+        if self.log.is_file():
+            return 'finished'
+        if not self.work_dir.is_dir():
+            return 'missing'
+        with _lock(self.work_dir) as free:
+            if not free:
+                return 'running'
+        record = self.record()
+        return 'missing' if record is None else 'failed' if record.get('exit_status') else 'interrupted'
+
+    def record(self) -> dict[str, Any] | None:
+        """What the last process of this run wrote when it started and ended (``run.json``), None before the first."""
+        path = self.work_dir / 'run.json'
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Hold the run; yields False if another process holds it."""
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        with _lock(self.work_dir) as free:
+            yield free
+
+    def checkpoint(self) -> Path | None:
+        """The last checkpoint of the work dir."""
+        pointer = self.work_dir / 'last_checkpoint'
+        if not pointer.is_file():
+            return None
+        path = self.work_dir / Path(pointer.read_text().strip()).name
+        return path if path.is_file() else None
+
+    def evaluations(self) -> list[dict[str, float]]:
+        """All evaluations, in order: ``step`` and ``{group}_top1`` in percent; of a step evaluated twice, the last."""
+        found: dict[int, dict[str, float]] = {}
+        for record in self.scalars():
+            if 'shot/all_top1' in record:
+                found[record['step']] = dict(step=record['step'], **{
+                    f'{group}_top1': record[f'shot/{group}_top1'] for group in GROUPS
+                    if f'shot/{group}_top1' in record})
+        return [found[step] for step in sorted(found)]
+
+    def scalars(self) -> list[dict[str, Any]]:
+        """Logged values of all processes of this run, in order; of a compact log, its lines."""
+        if self.log.is_file():
+            return _json_lines(self.log)
+        files = sorted(self.work_dir.glob('*/vis_data/scalars.json'))
+        return [record for file in files for record in _json_lines(file)]
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    handle = os.open(folder / '.lock', os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    records = []
+    for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:  # the last line of a process that was killed
+            continue
+    return records
+
+
+def runs_of(table: Table, work_root: Path, log_root: Path, rows: list[str] | None = None,
+            seeds: list[int] | None = None) -> list[Run]:
+    """The runs of a table: row by row, seed by seed.
+
+    Args:
+        table (Table): The table.
+        work_root (Path): Folder of the work dirs.
+        log_root (Path): Folder of the compact logs.
+        rows (list[str], optional): Names of the rows wanted. Defaults to all.
+        seeds (list[int], optional): Seeds wanted, of those of the table. Defaults to all.
+
+    Returns:
+        list[Run]: The runs.
+
+    Raises:
+        KeyError: If a row is unknown.
+        ValueError: If a seed is none of the table's: its seeds are fixed before the first run.
+    """
+    chosen = table.rows if rows is None else [table.row(name) for name in rows]
+    allowed = {seed for row in table.rows for seed in row.seeds}
+    if seeds is not None and set(seeds) - allowed:
+        raise ValueError(f'seed {sorted(set(seeds) - allowed)[0]} is none of table {table.name!r}, whose seeds are '
+                         f'fixed before the first run: {sorted(allowed)}.')
+    return [Run(table, row, seed, work_root, log_root)
+            for row in chosen for seed in row.seeds if seeds is None or seed in seeds]

@@ -1,0 +1,158 @@
+import csv
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nbn_mm.reproduction.execute import RunError, execute
+from nbn_mm.reproduction.report import COLUMNS, falls_short, markdown, summarize, write_csv
+from nbn_mm.reproduction.runs import runs_of
+from nbn_mm.reproduction.schedule import Packer, needed_memory_mb, run_cluster, run_local
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = [dict(name='plain', config='configs/a.py'), dict(name='second', config='configs/b.py', after='plain')]
+
+
+def runs(table, tmp_path, **kwargs):
+    return runs_of(table, tmp_path / 'work', tmp_path / 'results', **kwargs)
+
+
+def test_a_table_runs_to_its_end_and_is_not_run_again(make_table, project, tmp_path):
+    table, lines = make_table(*ROWS), []
+    assert run_local(runs(table, tmp_path), project, 2, {}, tell=lines.append, poll=0.05) == []
+    everything = runs(table, tmp_path)
+    assert [run.state() for run in everything] == ['finished'] * 4
+    first, _, second, _ = everything
+    call = json.loads((second.work_dir / 'calls.txt').read_text())
+    assert f'load_from={first.work_dir / "last.pth"}' in call and 'randomness.seed=0' in call
+    head = first.scalars()[0]
+    assert head['command'].startswith('python tools/train.py configs/a.py') and head['minutes'] >= 0
+    assert head['memory_mb'] == 700 and head['hardware'] and head['seed'] == 0
+    assert [each['step'] for each in first.evaluations()] == [1, 2]
+    lines.clear()
+    assert run_local(runs(table, tmp_path), project, 2, {}, tell=lines.append) == [] and lines == []
+
+
+def test_an_interrupted_run_is_resumed(make_table, project, tmp_path):
+    table = make_table(dict(ROWS[0], options=['sleep=1']))
+    run = runs(table, tmp_path, seeds=[0])[0]
+    assert run.state() == 'missing'
+    code = ('import sys, pathlib, pickle; from nbn_mm.reproduction.execute import execute; '
+            'execute(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), pathlib.Path(sys.argv[2]))')
+    (tmp_path / 'run.pkl').write_bytes(pickle.dumps(run))
+    plain = f'import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tools")!r}]; from plain_rooms import ' \
+            "without_registration; without_registration('reproduction'); "
+    process = subprocess.Popen([sys.executable, '-c', plain + code, str(tmp_path / 'run.pkl'), str(project)],
+                               start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not (run.work_dir / 'calls.txt').is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert run.state() == 'running'
+    assert execute(run, project) == 'running', 'a second process must leave it alone'
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert run.state() == 'interrupted'
+    assert execute(run, project) == 'finished'
+    calls = [json.loads(line) for line in (run.work_dir / 'calls.txt').read_text().splitlines()]
+    assert ['--resume' in call for call in calls] == [False, True]
+    assert [each['step'] for each in run.evaluations()] == [1, 2, 3, 4]
+    assert run.scalars()[0]['processes'] == 2
+
+
+def test_a_failed_run_tells_its_last_lines_and_ends_no_other(make_table, project, tmp_path):
+    table = make_table(dict(ROWS[0], options=['fail=1']), dict(name='other', config='configs/c.py'), ROWS[1])
+    errors = run_local(runs(table, tmp_path, seeds=[0]), project, 1, {}, tell=lambda line: None, poll=0.05)
+    assert len(errors) == 2 and 'ValueError: no such thing' in errors[0] and 'exit status 3' in errors[0]
+    assert 'starts from some-table/plain/seed0, which is failed' in errors[1]
+    assert [run.state() for run in runs(table, tmp_path, seeds=[0])] == ['failed', 'finished', 'missing']
+    (project / 'tools/train.py').write_text((project / 'tools/train.py').read_text().replace("'fail' in", "'no' in"))
+    assert run_local(runs(table, tmp_path, seeds=[0]), project, 1, {}, tell=lambda line: None, poll=0.05) == []
+
+
+def test_a_run_without_the_metric_is_an_error(make_table, project, tmp_path):
+    train = project / 'tools/train.py'
+    train.write_text(train.read_text().replace('shot/all_top1', 'accuracy/top1'))
+    with pytest.raises(RunError, match='ShotGroupMetric'):
+        execute(runs(make_table(ROWS[0]), tmp_path)[0], project)
+    assert not list((tmp_path / 'results').rglob('*'))
+
+
+def test_summary_means_spread_and_missing_rows(make_table, project, tmp_path):
+    table = make_table(*ROWS)
+    run_local(runs(table, tmp_path, rows=['plain']), project, 1, {}, tell=lambda line: None, poll=0.05)
+    first, second = summarize(runs(table, tmp_path))
+    # seeds 0 and 1 end at 52 and 53, their best is the same
+    assert first['mean'] == pytest.approx(52.5) and first['std'] == pytest.approx(0.5**0.5)
+    assert first['few'] == 10 and first['many'] is None and first['seeds'] == '0 1'
+    assert second['mean'] is None and second['states'] == {0: 'missing', 1: 'missing'}
+    write_csv([first, second], tmp_path / 'out.csv')
+    with open(tmp_path / 'out.csv') as file:
+        lines = list(csv.DictReader(file))
+    assert tuple(lines[0]) == COLUMNS and [line['row'] for line in lines] == ['plain'], 'a row without a log'
+    page = markdown([first, second], logs='some-table')
+    assert 'missing: seed 0, 1' in page and '[0](some-table/plain_seed0.jsonl)' in page
+    assert '52.50 ± 0.71' in page
+
+
+def test_best_on_test_is_apart_from_the_last(make_table, project, tmp_path):
+    run = runs(make_table(ROWS[0]), tmp_path, seeds=[0])[0]
+    run.work_dir.mkdir(parents=True)
+    (run.work_dir / 'last.pth').write_text('')
+    (run.work_dir / 'last_checkpoint').write_text('last.pth')
+    execute(run, project)  # resumes: steps 3 and 4, of which 3 is the best
+    summary, = summarize([run])
+    assert (summary['mean'], summary['best_on_test']) == (54.0, 55.0)
+
+
+@pytest.mark.parametrize(('mean', 'std', 'number', 'expected'), [
+    (77.6, 0.1, 3, False), (77.4, 0.1, 3, True), (77.4, 1.0, 3, False), (76.8, 1.0, 3, True), (None, None, 0, None)])
+def test_falls_short(make_table, mean, std, number, expected):
+    row = make_table(dict(ROWS[0], published=dict(
+        table='I', row='Cross Entropy', dataset='cifar10_lt', setting='imbalance_factor=100'))).rows[0]
+    assert row.published == 78.0
+    assert falls_short(mean, std, number, row) is expected
+
+
+def test_another_schedule_is_never_judged(make_table):
+    published = dict(table='I', row='Cross Entropy', dataset='cifar10_lt', setting='imbalance_factor=100')
+    row = make_table(dict(ROWS[0], published=published), comparable=False).rows[0]
+    assert falls_short(10.0, 0.1, 3, row) is None
+
+
+def test_packing_by_memory(make_table, project, tmp_path):
+    first, second = runs(make_table(dict(ROWS[0], memory_mb=4000)), tmp_path)
+    free = [9000]
+    packer = Packer(2, free=lambda: free[0])
+    assert packer.fits(first, 0)
+    packer.start(first)
+    assert not packer.fits(second, 1), 'the first has not yet taken its 4,000 MB: 3,500 are left'
+    free[0] = 9600
+    assert packer.fits(second, 1)
+    assert not packer.fits(second, 2), 'no more than two at a time'
+    packer.end(first)
+    free[0] = 5000
+    assert not packer.fits(second, 1) and packer.fits(second, 0), 'alone it is tried in any case'
+    execute(first, project)
+    assert needed_memory_mb(second) == 1370, 'measured: 700 MB, a tenth more, and the context'
+
+
+def test_submitit_runs_them_too(make_table, project, tmp_path):
+    pytest.importorskip('submitit', reason='submitit is not installed')
+    table = make_table(*ROWS)
+    errors = run_cluster(runs(table, tmp_path, seeds=[0]), project, 2, {}, 'local', tmp_path / 'jobs',
+                         dict(timeout_min=2), tell=lambda line: None)
+    assert errors == [] and [run.state() for run in runs(table, tmp_path, seeds=[0])] == ['finished'] * 2
+
+
+def test_seeds_and_rows_that_are_not_of_the_table(make_table, tmp_path):
+    table = make_table(*ROWS)
+    with pytest.raises(ValueError, match='fixed before the first run'):
+        runs(table, tmp_path, seeds=[7])
+    with pytest.raises(KeyError, match='plain, second'):
+        runs(table, tmp_path, rows=['third'])

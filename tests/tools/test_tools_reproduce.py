@@ -1,0 +1,50 @@
+"""tools/reproduce.py on Digits-LT, with real trainings of two epochs."""
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def reproduce(*args):
+    return subprocess.run([sys.executable, str(ROOT / 'tools/reproduce.py'), *map(str, args)], capture_output=True,
+                          text=True)
+
+
+def test_a_real_table(tmp_path):
+    pytest.importorskip('mmpretrain', reason='mmpretrain is not installed')
+    pytest.importorskip('sklearn', reason='scikit-learn is not installed')
+    table = tmp_path / 'two-rows.json'
+    rows = [dict(name=name, config=f'configs/demo/resnet8_{name}_digits_lt.py') for name in ('bn_ce', 'nbn_lr_bsl')]
+    table.write_text(json.dumps(dict(
+        title='Two rows', seeds=[0], schedule='2 epochs', rows=rows,
+        options=['train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'train_dataloader.num_workers=0'])))
+    where = ('--work-dir', tmp_path / 'work', '--results', tmp_path / 'results')
+    done = reproduce(table, *where, '--jobs', 2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open(tmp_path / 'results/two-rows.csv') as file:
+        lines = list(csv.DictReader(file))
+    assert [line['row'] for line in lines] == ['bn_ce', 'nbn_lr_bsl'] and lines[0]['mean'] != lines[1]['mean']
+    assert all(0 < float(line['mean']) <= float(line['best_on_test']) <= 100 for line in lines)
+    assert '[bn_ce](../configs/demo/resnet8_bn_ce_digits_lt.py)' in (tmp_path / 'results/two-rows.md').read_text()
+    told = json.loads(reproduce(table, *where, '--json').stdout)
+    assert told[0]['states'] == {'0': 'finished'}
+    assert told[0]['mean'] == pytest.approx(float(lines[0]['mean']), abs=1e-3)
+
+
+def test_list_shows_what_is_missing(tmp_path):
+    done = reproduce('table1-cifar10', '--list', '--work-dir', tmp_path, '--results', tmp_path)
+    assert done.returncode == 0 and 'published 84.1' in done.stdout and '0 missing, 1 missing' in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('args', 'message'), [
+    (('no-table', ), 'unknown; there are'), (('demo-digits', '--rows', 'x'), 'has no row'),
+    (('demo-digits', '--seeds', '5'), 'fixed before'), (('demo-digits', '--jobs', '0'), '--jobs 0')])
+def test_wrong_arguments(args, message):
+    done = reproduce(*args)
+    assert done.returncode and message in done.stderr

@@ -1,0 +1,94 @@
+"""Run or resume the runs of a table and write the table: ``python tools/reproduce.py TABLE [--list]``."""
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]  # the package and tools of this checkout
+
+from plain_rooms import without_registration  # noqa: E402
+
+without_registration('reproduction')
+
+from nbn_mm.reproduction.execute import RunError  # noqa: E402
+from nbn_mm.reproduction.report import markdown, summarize, write_csv  # noqa: E402
+from nbn_mm.reproduction.runs import runs_of  # noqa: E402
+from nbn_mm.reproduction.schedule import run_cluster, run_local  # noqa: E402
+from nbn_mm.reproduction.tables import load_table, table_names  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('table', help=f'{", ".join(table_names())}, or a JSON file of the same form')
+    parser.add_argument('--list', action='store_true', help='show rows, states and figures so far; run nothing')
+    parser.add_argument('--json', action='store_true', help='the same as JSON, for programs')
+    parser.add_argument('--rows', nargs='+', metavar='ROW', help='these rows only')
+    parser.add_argument('--seeds', nargs='+', type=int, metavar='SEED', help="these of the table's seeds only")
+    parser.add_argument('--jobs', type=int, help='runs at a time, at most (default: 8 on a GPU, one a core on a CPU)')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run (default: 1)')
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'reproduce',
+                        help='checkpoints and full logs (default: work_dirs/reproduce)')
+    parser.add_argument('--results', type=Path, default=ROOT / 'results',
+                        help='compact logs and tables (default: results)')
+    parser.add_argument('--slurm', nargs='*', metavar='KEY=VALUE',
+                        help="hand the runs to Slurm through submitit; parameters as in slurm_partition=gpu")
+    parser.add_argument('--cluster', choices=['local', 'slurm'], help="submitit's executor (default: detected)")
+    args = parser.parse_args()
+    for name in ('jobs', 'threads'):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f'--{name} {getattr(args, name)}: at least 1 is needed')
+    return args
+
+
+def show(summaries: list, as_json: bool) -> None:
+    """Print the rows, their states and figures so far."""
+    if as_json:
+        print(json.dumps(summaries, indent=1))
+        return
+    for each in summaries:
+        states = ', '.join(f'{seed} {state}' for seed, state in each['states'].items())
+        figure = '' if each['mean'] is None else f'  {each["mean"]:.2f}' + (
+            '' if each['std'] is None else f' ± {each["std"]:.2f}')
+        published = '' if each['published'] is None else f'  (published {each["published"]})'
+        print(f'{each["row"]:<44} {states}{figure}{published}')
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        table = load_table(args.table)
+        everything = runs_of(table, args.work_dir.resolve(), args.results.resolve())
+        chosen = runs_of(table, args.work_dir.resolve(), args.results.resolve(), args.rows, args.seeds)
+    except (ValueError, KeyError) as error:
+        sys.exit(f'error: {error.args[0]}')
+    errors: list[str] = []
+    if not (args.list or args.json):
+        gpu = os.environ.get('CUDA_VISIBLE_DEVICES') != '' and Path('/dev/nvidia0').exists()
+        jobs = args.jobs or (8 if gpu else max(1, len(os.sched_getaffinity(0)) // args.threads))
+        environment = dict(OMP_NUM_THREADS=str(args.threads))
+        try:
+            if args.slurm is not None or args.cluster:
+                parameters = dict(pair.split('=', 1) for pair in args.slurm or [])
+                errors = run_cluster(chosen, ROOT, jobs, environment, args.cluster, args.work_dir / 'submitit',
+                                     {key: int(v) if v.isdigit() else v for key, v in parameters.items()})
+            else:
+                errors = run_local(chosen, ROOT, jobs, environment)
+        except (RunError, ValueError) as error:
+            sys.exit(f'error: {error}')
+    summaries = summarize(everything)
+    if not (args.list or args.json):
+        path = args.results / f'{table.name}.csv'
+        write_csv(summaries, path)
+        page = args.results / f'{table.name}.md'
+        page.write_text(f'# {table.title}\n\n{table.note}\n\n' + markdown(summaries, logs=table.name), encoding='utf-8')
+        print(f'{path} and {page.name}')
+    show(summaries, args.json)
+    for error in errors:
+        print(f'error: {error}', file=sys.stderr)
+    return 1 if errors else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -13,6 +13,7 @@ from typing import Any
 from .runs import Run
 
 POINTS = 40  # training records that a compact log keeps
+WORK_DIRS = 'work_dirs/reproduce'
 KEPT = ('step', 'epoch', 'loss', 'lr')
 
 
@@ -66,7 +67,9 @@ def execute(run: Run, project: Path, environment: dict[str, str] | None = None) 
             return 'running'
         before = run.record() or {}
         command = command_of(run, resume=run.checkpoint() is not None)
-        record = dict(row=run.row.name, seed=run.seed, command=shlex.join(['python', *command[1:]]),
+        # a log travels: paths in it are those of the project's default work dirs
+        shown = shlex.join(['python', *command[1:]]).replace(str(run.work_root), WORK_DIRS)
+        record = dict(row=run.row.name, seed=run.seed, command=shown,
                       commit=_commit(project), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'),
                       hardware=hardware(), processes=before.get('processes', 0) + 1,
                       minutes=before.get('minutes', 0.0))

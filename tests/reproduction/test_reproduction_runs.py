@@ -33,6 +33,8 @@ def test_a_table_runs_to_its_end_and_is_not_run_again(make_table, project, tmp_p
     assert f'load_from={first.work_dir / "last.pth"}' in call and 'randomness.seed=0' in call
     head = first.scalars()[0]
     assert head['command'].startswith('python tools/train.py configs/a.py') and head['minutes'] >= 0
+    assert '--work-dir work_dirs/reproduce/some-table/plain/seed0' in head['command']
+    assert str(tmp_path) not in first.log.read_text() + second.log.read_text(), 'paths of this machine'
     assert head['memory_mb'] == 700 and head['hardware'] and head['seed'] == 0
     assert [each['step'] for each in first.evaluations()] == [1, 2]
     lines.clear()

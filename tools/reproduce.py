@@ -28,6 +28,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', nargs='+', type=int, metavar='SEED', help="these of the table's seeds only")
     parser.add_argument('--jobs', type=int, help='runs at a time, at most (default: 8 on a GPU, one a core on a CPU)')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run (default: 1)')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='settings of all runs that the table leaves open, such as where the data lie; in the logs')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'reproduce',
                         help='checkpoints and full logs (default: work_dirs/reproduce)')
     parser.add_argument('--results', type=Path, default=ROOT / 'results',
@@ -60,7 +62,8 @@ def main() -> int:
     try:
         table = load_table(args.table)
         everything = runs_of(table, args.work_dir.resolve(), args.results.resolve())
-        chosen = runs_of(table, args.work_dir.resolve(), args.results.resolve(), args.rows, args.seeds)
+        chosen = runs_of(table, args.work_dir.resolve(), args.results.resolve(), args.rows, args.seeds,
+                         args.cfg_options)
     except (ValueError, KeyError) as error:
         sys.exit(f'error: {error.args[0]}')
     errors: list[str] = []

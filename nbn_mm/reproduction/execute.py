@@ -34,7 +34,7 @@ def command_of(run: Run, resume: bool) -> list[str]:
     Raises:
         RunError: If the run starts from another one that has no checkpoint.
     """
-    options = [f'randomness.seed={run.seed}', *run.row.options]
+    options = [f'randomness.seed={run.seed}', *run.row.options, *run.options]
     if run.row.after is not None:
         before = Run(run.table, run.table.row(run.row.after), run.seed, run.work_root, run.log_root)
         if before.state() != 'finished' or before.checkpoint() is None:

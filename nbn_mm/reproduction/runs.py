@@ -2,7 +2,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,14 @@ class Run:
         seed (int): The seed.
         work_root (Path): Folder of the work dirs of all tables.
         log_root (Path): Folder of the compact logs of all tables.
+        options (tuple[str]): ``--cfg-options`` beyond those of the row. Defaults to none.
     """
     table: Table
     row: Row
     seed: int
     work_root: Path
     log_root: Path
+    options: tuple[str, ...] = ()
 
     @property
     def work_dir(self) -> Path:
@@ -121,7 +123,7 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def runs_of(table: Table, work_root: Path, log_root: Path, rows: list[str] | None = None,
-            seeds: list[int] | None = None) -> list[Run]:
+            seeds: list[int] | None = None, options: Sequence[str] = ()) -> list[Run]:
     """The runs of a table: row by row, seed by seed.
 
     Args:
@@ -130,6 +132,7 @@ def runs_of(table: Table, work_root: Path, log_root: Path, rows: list[str] | Non
         log_root (Path): Folder of the compact logs.
         rows (list[str], optional): Names of the rows wanted. Defaults to all.
         seeds (list[int], optional): Seeds wanted, of those of the table. Defaults to all.
+        options (Sequence[str]): ``--cfg-options`` of all runs beyond those of their rows. Defaults to none.
 
     Returns:
         list[Run]: The runs.
@@ -143,5 +146,5 @@ def runs_of(table: Table, work_root: Path, log_root: Path, rows: list[str] | Non
     if seeds is not None and set(seeds) - allowed:
         raise ValueError(f'seed {sorted(set(seeds) - allowed)[0]} is none of table {table.name!r}, whose seeds are '
                          f'fixed before the first run: {sorted(allowed)}.')
-    return [Run(table, row, seed, work_root, log_root)
+    return [Run(table, row, seed, work_root, log_root, tuple(options))
             for row in chosen for seed in row.seeds if seeds is None or seed in seeds]

@@ -25,7 +25,7 @@ def runs(table, tmp_path, **kwargs):
 
 def test_a_table_runs_to_its_end_and_is_not_run_again(make_table, project, tmp_path):
     table, lines = make_table(*ROWS), []
-    assert run_local(runs(table, tmp_path), project, 2, {}, tell=lines.append, poll=0.05) == []
+    assert run_local(runs(table, tmp_path, options=['data=here']), project, 2, {}, tell=lines.append, poll=0.05) == []
     everything = runs(table, tmp_path)
     assert [run.state() for run in everything] == ['finished'] * 4
     first, _, second, _ = everything
@@ -34,6 +34,7 @@ def test_a_table_runs_to_its_end_and_is_not_run_again(make_table, project, tmp_p
     head = first.scalars()[0]
     assert head['command'].startswith('python tools/train.py configs/a.py') and head['minutes'] >= 0
     assert '--work-dir work_dirs/reproduce/some-table/plain/seed0' in head['command']
+    assert head['command'].endswith('randomness.seed=0 data=here')
     assert str(tmp_path) not in first.log.read_text() + second.log.read_text(), 'paths of this machine'
     assert head['memory_mb'] == 700 and head['hardware'] and head['seed'] == 0
     assert [each['step'] for each in first.evaluations()] == [1, 2]

@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ class Run:
     def locked(self) -> Iterator[bool]:
         """Hold the run; yields False if another process holds it."""
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        with _lock(self.work_dir) as free:
+        # Whoever asks for the state holds the lock for a moment: only one that stays belongs to a run.
+        with _lock(self.work_dir, patience=2.0) as free:
             yield free
 
     def checkpoint(self) -> Path | None:
@@ -99,17 +101,23 @@ class Run:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
+def _lock(folder: Path, patience: float = 0.0) -> Iterator[bool]:
     handle = os.open(folder / '.lock', os.O_CREAT | os.O_RDWR)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _taken(handle, time.monotonic() + patience)
     finally:
         os.close(handle)
+
+
+def _taken(handle: int, deadline: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,15 @@ def test_an_interrupted_run_is_resumed(make_table, project, tmp_path):
     assert ['--resume' in call for call in calls] == [False, True]
     assert [each['step'] for each in run.evaluations()] == [1, 2, 3, 4]
     assert run.scalars()[0]['processes'] == 2
+
+
+def test_asking_for_the_state_does_not_keep_a_run_from_starting(make_table, project, tmp_path):
+    run = runs(make_table(ROWS[0]), tmp_path, seeds=[0])[0]
+    with ThreadPoolExecutor(1) as pool:
+        with run.locked():  # as a look at the state does, for longer
+            started = pool.submit(execute, run, project)
+            time.sleep(0.2)
+        assert started.result() == 'finished'
 
 
 def test_a_failed_run_tells_its_last_lines_and_ends_no_other(make_table, project, tmp_path):

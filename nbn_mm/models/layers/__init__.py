@@ -1,5 +1,7 @@
 """Host-neutral layers: norms, logit rectification, predictors."""
 from .all_reduce_bn import AllReduceBN
+from .compound_bn import CompoundBN
+from .compound_options import CompoundOptions
 from .directions import effective_vector
 from .logit_rectification import LogitRectification
 from .nbn import NBN
@@ -8,6 +10,6 @@ from .rectified_predictor import RectifiedPredictor, build_linear_predictor
 from .sync_stats import global_moments, sync_batch_norm, sync_world_size
 
 __all__ = [
-    'AllReduceBN', 'LogitRectification', 'NBN', 'NBNOptions', 'RectifiedPredictor', 'build_linear_predictor',
-    'effective_vector', 'global_moments', 'sync_batch_norm', 'sync_world_size'
+    'AllReduceBN', 'CompoundBN', 'CompoundOptions', 'LogitRectification', 'NBN', 'NBNOptions', 'RectifiedPredictor',
+    'build_linear_predictor', 'effective_vector', 'global_moments', 'sync_batch_norm', 'sync_world_size'
 ]

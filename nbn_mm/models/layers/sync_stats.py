@@ -1,7 +1,8 @@
 """Batch normalisation with statistics over all ranks, on any backend of torch.distributed.
 
 torch's and mmcv's SyncBN have no CPU kernel. The collectives here are one ``all_gather`` of ``2C + 1`` numbers in the
-forward pass and one ``all_reduce`` of ``2C`` numbers in the backward pass, which gloo and nccl both have.
+forward pass and one ``all_reduce`` of ``2C`` numbers in the backward pass, which gloo and nccl both have. Layers with
+other statistics sum these by :func:`sum_over_ranks`.
 """
 
 import torch
@@ -46,6 +47,37 @@ def global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = (table[:, :channels] * counts).sum(0) / total
     squares = (table[:, channels:-1] + counts * (table[:, :channels] - mean).square()).sum(0)
     return total, mean, squares
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum over all ranks; each rank's gradient is the sum of the gradients of all."""
+
+    @staticmethod
+    def forward(ctx, x):
+        total = x.clone()
+        if sync_world_size() > 1:
+            dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        grad = grad.clone()
+        if sync_world_size() > 1:
+            dist.all_reduce(grad)
+        return grad
+
+
+@torch._dynamo.disable  # as sync_normalize
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """Sum a tensor over all ranks, differentiably: the gradient is that of the sum of the ranks' losses.
+
+    Args:
+        x (Tensor): Of the same shape on all ranks, which all must take part in forward and backward.
+
+    Returns:
+        Tensor: The sum, on every rank.
+    """
+    return _SumOverRanks.apply(x)
 
 
 class _SyncBatchNorm(torch.autograd.Function):

@@ -13,7 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 PLACEMENTS = ('paper', 'A', 'B_stage', 'B_network', 'C')
 SHARES = ('all', 'block', 'none')
 SHORTCUTS = ('downsample', 'shortcut')
-BY_PATTERN = "choose layers by name with nbn=dict(pattern='...')"
+
+
+def by_pattern(field: str) -> str:
+    """Advice to choose layers by name."""
+    return f"choose layers by name with {field}=dict(pattern='...')"
 
 
 def batch_norms(module: nn.Module) -> dict[str, _BatchNorm]:
@@ -36,7 +40,7 @@ def find_blocks(backbone: nn.Module) -> list[str]:
             for name, block in getattr(backbone, stage).named_children() if batch_norms(block)]
 
 
-def block_end_norms(block: nn.Module, name: str) -> list[str]:
+def block_end_norms(block: nn.Module, name: str, field: str = 'nbn') -> list[str]:
     """Names of the batch norms that end the paths of a residual block: its last one and that of the downsample path.
 
     The last one is the direct child with the highest number (``bn3`` of ``bn1, bn2, bn3``): the order of definition
@@ -45,6 +49,7 @@ def block_end_norms(block: nn.Module, name: str) -> list[str]:
     Args:
         block (nn.Module): The block.
         name (str): Its name in the backbone.
+        field (str): The config field of the options, for messages.
 
     Raises:
         ValueError: If the block has no numbered batch norm.
@@ -56,7 +61,7 @@ def block_end_norms(block: nn.Module, name: str) -> list[str]:
             numbered[int(match[1])] = child_name
     if not numbered:
         raise ValueError(f'Block {name} ({type(block).__name__}) has no batch norm named with a number, such as bn2, '
-                         f'so the one that ends it is unknown; {BY_PATTERN}.')
+                         f'so the one that ends it is unknown; {by_pattern(field)}.')
     ends = [f'{name}.{numbered[max(numbered)]}']
     for path in SHORTCUTS:
         if isinstance(getattr(block, path, None), nn.Module):
@@ -65,26 +70,26 @@ def block_end_norms(block: nn.Module, name: str) -> list[str]:
     return ends
 
 
-def _choose_stages(backbone: nn.Module, stages: Sequence[int] | None) -> list[str]:
+def _choose_stages(backbone: nn.Module, stages: Sequence[int] | None, field: str) -> list[str]:
     names = find_stages(backbone)
     if not names:
         raise ValueError(f'{type(backbone).__name__} has no residual stages (res_layers, or children layer1, layer2, '
-                         f"…); {BY_PATTERN}, or take placement='C'.")
+                         f"…); {by_pattern(field)}, or take placement='C'.")
     stages = (-1, ) if stages is None else stages
     if not isinstance(stages, (list, tuple)) or not stages or not all(type(s) is int for s in stages):
-        raise ValueError(f'nbn.stages={stages!r} must be a tuple of integers, 1-based, negative from the end.')
+        raise ValueError(f'{field}.stages={stages!r} must be a tuple of integers, 1-based, negative from the end.')
     chosen = []
     for stage in stages:
         if not 1 <= abs(stage) <= len(names):
-            raise ValueError(f'nbn.stages={tuple(stages)!r}: {type(backbone).__name__} has {len(names)} stages '
+            raise ValueError(f'{field}.stages={tuple(stages)!r}: {type(backbone).__name__} has {len(names)} stages '
                              f'({", ".join(names)}); {stage} is out of range 1..{len(names)} or -{len(names)}..-1.')
         chosen.append(names[stage - 1 if stage > 0 else stage])
     return [name for name in names if name in chosen]
 
 
 def select_layers(backbone: nn.Module, placement: str = 'paper', stages: Sequence[int] | None = None,
-                  pattern: str | None = None) -> list[str]:
-    """Names of the batch norms that become NBN, in the order of definition.
+                  pattern: str | None = None, field: str = 'nbn') -> list[str]:
+    """Names of the batch norms that become NBN (or another norm that is placed like it), in the order of definition.
 
     Args:
         backbone (nn.Module): Any network; ``pattern`` and ``'C'`` need no residual stages.
@@ -92,25 +97,26 @@ def select_layers(backbone: nn.Module, placement: str = 'paper', stages: Sequenc
             ``'B_network'`` (all of the network without the paper's) or ``'C'`` (all).
         stages (Sequence[int], optional): 1-based, negative from the end; None: the last.
         pattern (str, optional): Searched in the names; replaces ``placement``.
+        field (str): The config field of these options, for messages. Defaults to ``'nbn'``.
 
     Raises:
         ValueError: If an option is wrong, nothing is selected, or the backbone has no batch norm.
     """
     if placement not in PLACEMENTS:
-        raise ValueError(f'nbn.placement={placement!r} must be one of {PLACEMENTS}; or {BY_PATTERN}.')
+        raise ValueError(f'{field}.placement={placement!r} must be one of {PLACEMENTS}; or {by_pattern(field)}.')
     norms = batch_norms(backbone)
     if not norms:
-        raise ValueError(f'{type(backbone).__name__} has no batch norm, so there is nothing for NBN to replace. Check '
+        raise ValueError(f'{type(backbone).__name__} has no batch norm, so there is nothing to replace. Check '
                          "backbone.base and backbone.norm_cfg, which must be dict(type='BN').")
     if stages is not None and (pattern is not None or placement == 'C'):
-        other = f'nbn.pattern={pattern!r}' if pattern is not None else "nbn.placement='C'"
-        raise ValueError(f'nbn.stages={stages!r} has no meaning with {other}; drop one of them (stages=None).')
+        other = f"{field}.{f'pattern={pattern!r}' if pattern is not None else 'placement=' + repr('C')}"
+        raise ValueError(f'{field}.stages={stages!r} has no meaning with {other}; drop one of them (stages=None).')
     if pattern is not None:
-        chosen = set(filter(_compile(pattern, 'pattern').search, norms))
-        what = f'nbn.pattern={pattern!r} matches no batch norm'
+        chosen = set(filter(_compile(pattern, f'{field}.pattern').search, norms))
+        what = f'{field}.pattern={pattern!r} matches no batch norm'
     else:
-        chosen = set(_place(backbone, norms, placement, stages))
-        what = f'nbn.placement={placement!r} selects no batch norm'
+        chosen = set(_place(backbone, norms, placement, stages, field))
+        what = f'{field}.placement={placement!r} selects no batch norm'
     if not chosen:
         names = list(norms)
         raise ValueError(f'{what} of {type(backbone).__name__}; there are {", ".join(names[:6])}'
@@ -118,15 +124,16 @@ def select_layers(backbone: nn.Module, placement: str = 'paper', stages: Sequenc
     return [name for name in norms if name in chosen]
 
 
-def _place(backbone: nn.Module, norms: dict[str, _BatchNorm], placement: str, stages: Any) -> list[str]:
+def _place(backbone: nn.Module, norms: dict[str, _BatchNorm], placement: str, stages: Any,
+           field: str) -> list[str]:
     if placement == 'C':
         return list(norms)
-    chosen_stages = _choose_stages(backbone, stages)
+    chosen_stages = _choose_stages(backbone, stages, field)
     within = [name for name in norms if name.split('.')[0] in chosen_stages]
     if placement == 'A':
         return within
     ends = [end for block in find_blocks(backbone) if block.split('.')[0] in chosen_stages
-            for end in block_end_norms(backbone.get_submodule(block), block)]
+            for end in block_end_norms(backbone.get_submodule(block), block, field)]
     if placement == 'paper':
         return ends
     return [name for name in (within if placement == 'B_stage' else norms) if name not in ends]
@@ -149,7 +156,7 @@ def group_layers(backbone: nn.Module, names: Sequence[str], share: str = 'all') 
     if share == 'all':
         return dict.fromkeys(names, '')
     raw = {}
-    expression = None if share in SHARES else _compile(share, 'share')
+    expression = None if share in SHARES else _compile(share, 'nbn.share')
     if expression is not None and expression.groups != 1:
         raise ValueError(f'nbn.share={share!r} must be one of {SHARES} or a regular expression with one group, whose '
                          f"text names the sharers, such as r'(expert\\d+)'; it has {expression.groups}.")
@@ -184,4 +191,4 @@ def _compile(expression: Any, field: str) -> 're.Pattern':
     try:
         return re.compile(expression)
     except (re.error, TypeError) as error:
-        raise ValueError(f'nbn.{field}={expression!r} is no regular expression: {error}.') from error
+        raise ValueError(f'{field}={expression!r} is no regular expression: {error}.') from error

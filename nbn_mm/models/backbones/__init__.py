@@ -1,5 +1,6 @@
-"""The NBN entry point and backbones that the hosts lack."""
+"""The entry points of NBN and CompoundBN, and backbones that the hosts lack."""
 from .cifar_resnet import CIFARResNet
+from .compound_bn_backbone import CompoundBNBackbone
 from .nbn_backbone import NBNBackbone
 
-__all__ = ['CIFARResNet', 'NBNBackbone']
+__all__ = ['CIFARResNet', 'CompoundBNBackbone', 'NBNBackbone']

@@ -1,10 +1,11 @@
 """The entry point that turns a host's backbone into one with NBN."""
 from typing import Any
 
-from mmengine.registry import MODELS, DefaultScope, Registry
+from mmengine.registry import MODELS
 from torch import nn
 
-from ..placement import apply_nbn
+from ..placement.apply import PLACEMENT_OPTIONS, apply_nbn
+from .build_base import build_base
 
 
 @MODELS.register_module()
@@ -32,37 +33,5 @@ def NBNBackbone(base: str | type, nbn: dict[str, Any] | None = None, **kwargs: A
         ValueError: If several hosts know ``base`` and none is named, or an option of ``nbn`` is wrong.
         TypeError: If ``nbn`` is no dict or ``base`` builds no module.
     """
-    if nbn is not None and not isinstance(nbn, dict):
-        raise TypeError(f'backbone.nbn={nbn!r} must be a dict of NBN options, or None for the defaults.')
-    misplaced = [key for key in ('placement', 'stages', 'pattern', 'share') if key in kwargs]
-    if misplaced:
-        raise ValueError(f'backbone.{misplaced[0]}={kwargs[misplaced[0]]!r} belongs into backbone.nbn=dict('
-                         f'{misplaced[0]}=...).')
-    with MODELS.switch_scope_and_registry(None) as registry:
-        backbone = registry.build(dict(type=base, **_scope(base, registry), **kwargs))
-    if not isinstance(backbone, nn.Module):
-        raise TypeError(f'backbone.base={base!r} builds a {type(backbone).__name__}, which is no torch module.')
+    backbone = build_base(base, 'nbn', nbn, PLACEMENT_OPTIONS, **kwargs)
     return apply_nbn(backbone, **(nbn or {}))
-
-
-def _scope(base: str | type, registry: Registry) -> dict[str, str]:
-    """The scope in which ``base`` is built, as a config key: the current one, else that of the host that knows it."""
-    if not isinstance(base, str):
-        if not callable(base):
-            raise TypeError(f'backbone.base={base!r} must be the name of a backbone, such as \'ResNet\', or its class.')
-        return {}
-    if registry.get(base) is not None:
-        scope, name = Registry.split_scope_key(base)
-        inherits = DefaultScope.get_current_instance() is not None
-        return {} if inherits or scope is None else {'_scope_': scope}
-    hosts = sorted(scope for scope, child in MODELS.children.items() if child.get(base) is not None)
-    if DefaultScope.get_current_instance() is not None:
-        hint = f"; did you mean base='{hosts[0]}.{base}'?" if hosts else ''
-        raise KeyError(f'backbone.base={base!r} is not in the registry of {registry.scope!r}{hint}')
-    if not hosts:
-        raise KeyError(f'backbone.base={base!r} is in no registry; imported hosts: '
-                       f'{sorted(MODELS.children) or "none"}. Check the name and custom_imports.')
-    if len(hosts) > 1:
-        raise ValueError(f'backbone.base={base!r} is known to {" and ".join(hosts)}: set default_scope, or name the '
-                         f"host, base='{hosts[0]}.{base}'.")
-    return {'_scope_': hosts[0]}

@@ -24,7 +24,8 @@ def resolve(roots: dict[str, Any], path: str) -> tuple[Any, str]:
     """
     first, *rest = path.split('.')
     if first not in roots or not rest:
-        raise ValueError(f'StageHook: set: {path!r} must begin with one of {sorted(roots)} and name an attribute of it.')
+        raise ValueError(f'StageHook: set: {path!r} must begin with one of {sorted(roots)} and name an attribute '
+                         'of it.')
     node, holder, done = roots[first], None, first
     for name in rest:
         try:

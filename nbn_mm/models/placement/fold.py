@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..layers import NBN, AllReduceBN, LogitRectification
+from ..layers import NBN, AllReduceBN, LearnableWeightScaling, LogitRectification
 from .checkpointing import restore_checkpointing
 from .fold_config import DROP_INS
 from .joint_forward import restore_forward
@@ -27,7 +27,8 @@ class FoldReport:
 
     Args:
         norms (list[str]): Names of the norm layers that became plain BN.
-        classifiers (list[str]): Names of the classifiers into which logit rectification was folded.
+        classifiers (list[str]): Names of the classifiers into which logit rectification or the scales of LWS were
+            folded.
         remaining (dict[str, str]): Module name to the reason why the network still needs this package there.
     """
     norms: list[str] = field(default_factory=list)
@@ -36,7 +37,7 @@ class FoldReport:
 
     def __str__(self) -> str:
         lines = [f'{len(self.norms)} norm layers became BN; {len(self.classifiers)} classifiers took in their logit '
-                 'rectification.']
+                 'rectification or scales.']
         if self.remaining:
             lines.append(f'The folded network still needs {_PACKAGE}:')
             lines += [f'  {name or "model"}: {reason}' for name, reason in self.remaining.items()]
@@ -71,6 +72,9 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
                 report.norms.append(full_name)
             elif isinstance(child, NBNOwner):
                 delattr(module, child_name)
+            elif isinstance(child, LearnableWeightScaling):
+                setattr(module, child_name, child.as_linear())
+                report.classifiers.append(full_name)
             elif isinstance(getattr(child, 'logit_rectification', None), LogitRectification):
                 if _is_linear(child):
                     setattr(module, child_name, fold_classifier(child))
@@ -79,8 +83,8 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
                     report.remaining[full_name] = (
                         f'logit rectification over {type(child).__name__}, which is not linear in its input')
     if not (report.norms or report.classifiers or report.remaining):
-        raise ValueError(f'{type(model).__name__} holds no NBN, AllReduceBN or logit rectification: there is nothing '
-                         'to fold.')
+        raise ValueError(f'{type(model).__name__} holds no NBN, AllReduceBN, logit rectification or learnable weight '
+                         'scaling: there is nothing to fold.')
     covered = list(report.remaining)  # what lies in these needs no line of its own
     for name, module in folded.named_modules():
         own = type(module).__module__.split('.')[0] == _PACKAGE and type(module).__name__ not in DROP_INS

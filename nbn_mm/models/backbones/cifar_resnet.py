@@ -80,6 +80,8 @@ class CIFARResNet(BaseModule):
     Args:
         depth (int): ``6n + 2``. Defaults to 32.
         width_multiplier (int): Factor on 16, 32 and 64 channels. Defaults to 1.
+        base_channels (int): Channels of the stem and the first stage before that factor; each stage has twice as many
+            as the one before. Defaults to 16.
         in_channels (int): Channels of the images. Defaults to 3.
         out_indices (Sequence[int]): Stages to return, counted from 0. Defaults to ``(2, )``.
         frozen_stages (int): -1: none; 0: stem; k: stem and the first k stages. Defaults to -1.
@@ -96,6 +98,7 @@ class CIFARResNet(BaseModule):
         self,
         depth: int = 32,
         width_multiplier: int = 1,
+        base_channels: int = 16,
         in_channels: int = 3,
         out_indices: Sequence[int] = (2, ),
         frozen_stages: int = -1,
@@ -113,6 +116,9 @@ class CIFARResNet(BaseModule):
         if not isinstance(width_multiplier, int) or width_multiplier < 1:
             raise ValueError(f'CIFARResNet: width_multiplier={width_multiplier} must be an integer of at least 1; '
                              'change `backbone.width_multiplier`.')
+        if not isinstance(base_channels, int) or base_channels < 1:
+            raise ValueError(f'CIFARResNet: base_channels={base_channels} must be an integer of at least 1; '
+                             'change `backbone.base_channels`.')
         if not out_indices or not set(out_indices) <= {0, 1, 2}:
             raise ValueError(f'CIFARResNet: out_indices={out_indices} must name stages among 0, 1, 2; '
                              'change `backbone.out_indices`.')
@@ -120,18 +126,19 @@ class CIFARResNet(BaseModule):
             raise ValueError(f'CIFARResNet: frozen_stages={frozen_stages} must be -1, 0, 1, 2 or 3; '
                              'change `backbone.frozen_stages`.')
         self.depth = depth
+        self.base_channels = base_channels
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         norm_cfg = dict(type='BN', requires_grad=True) if norm_cfg is None else norm_cfg
-        channels = 16 * width_multiplier
+        channels = base_channels * width_multiplier
         self.conv1 = build_conv_layer(conv_cfg, in_channels, channels, 3, padding=1, bias=False)
         self.norm1_name, norm1 = build_norm_layer(norm_cfg, channels, postfix=1)
         self.add_module(self.norm1_name, norm1)
         self.relu = nn.ReLU(inplace=True)
         self.res_layers = []
         for stage in range(3):
-            width = 16 * width_multiplier * 2**stage
+            width = base_channels * width_multiplier * 2**stage
             blocks = []
             for block in range((depth - 2) // 6):
                 stride = 2 if stage and not block else 1
@@ -154,7 +161,8 @@ class CIFARResNet(BaseModule):
             x (Tensor): Images, shape ``(N, 3, H, W)``.
 
         Returns:
-            tuple[Tensor]: Of stage i, shape ``(N, 16 * width * 2**i, H / 2**i, W / 2**i)``.
+            tuple[Tensor]: Of stage i, shape ``(N, 16 * width_multiplier * 2**i, H / 2**i, W / 2**i)`` at the
+                default ``base_channels``.
         """
         x = self.relu(self.norm1(self.conv1(x)))
         outs = []

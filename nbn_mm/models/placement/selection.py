@@ -25,19 +25,29 @@ def batch_norms(module: nn.Module) -> dict[str, _BatchNorm]:
     return {name: child for name, child in module.named_modules() if isinstance(child, _BatchNorm)}
 
 
-def find_stages(backbone: nn.Module) -> list[str]:
-    """Names of the residual stages: the host's ``res_layers``, else the children ``layer1``, ``layer2``, …"""
+def find_stages(backbone: nn.Module) -> list[tuple[str, ...]]:
+    """The residual stages: the host's ``res_layers``, else the children ``layer1``, ``layer2``, …
+
+    Args:
+        backbone (nn.Module): Any network.
+
+    Returns:
+        list[tuple[str, ...]]: Names of the modules of each stage: one, or one an expert of ``MultiExpertBackbone``.
+    """
+    modules = dict(backbone.named_modules())
     names = getattr(backbone, 'res_layers', None)
-    if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and hasattr(backbone, n) for n in names):
-        return list(names)
+    if isinstance(names, (list, tuple)):
+        stages = [(stage, ) if isinstance(stage, str) else tuple(stage) for stage in names]
+        if stages and all(name in modules for stage in stages for name in stage):
+            return stages
     numbered = [n for n, _ in backbone.named_children() if re.fullmatch(r'layer\d+', n)]
-    return sorted(numbered, key=lambda n: int(n[len('layer'):]))
+    return [(name, ) for name in sorted(numbered, key=lambda n: int(n[len('layer'):]))]
 
 
 def find_blocks(backbone: nn.Module) -> list[str]:
     """Names of the residual blocks: the children of the stages that hold a batch norm."""
-    return [f'{stage}.{name}' for stage in find_stages(backbone)
-            for name, block in getattr(backbone, stage).named_children() if batch_norms(block)]
+    return [f'{stage}.{name}' for stages in find_stages(backbone) for stage in stages
+            for name, block in backbone.get_submodule(stage).named_children() if batch_norms(block)]
 
 
 def block_end_norms(block: nn.Module, name: str, field: str = 'nbn') -> list[str]:
@@ -82,9 +92,10 @@ def _choose_stages(backbone: nn.Module, stages: Sequence[int] | None, field: str
     for stage in stages:
         if not 1 <= abs(stage) <= len(names):
             raise ValueError(f'{field}.stages={tuple(stages)!r}: {type(backbone).__name__} has {len(names)} stages '
-                             f'({", ".join(names)}); {stage} is out of range 1..{len(names)} or -{len(names)}..-1.')
-        chosen.append(names[stage - 1 if stage > 0 else stage])
-    return [name for name in names if name in chosen]
+                             f'({", ".join(map(" + ".join, names))}); {stage} is out of range 1..{len(names)} or '
+                             f'-{len(names)}..-1.')
+        chosen += names[stage - 1 if stage > 0 else stage]
+    return chosen
 
 
 def select_layers(backbone: nn.Module, placement: str = 'paper', stages: Sequence[int] | None = None,
@@ -128,11 +139,11 @@ def _place(backbone: nn.Module, norms: dict[str, _BatchNorm], placement: str, st
            field: str) -> list[str]:
     if placement == 'C':
         return list(norms)
-    chosen_stages = _choose_stages(backbone, stages, field)
-    within = [name for name in norms if name.split('.')[0] in chosen_stages]
+    prefixes = tuple(f'{stage}.' for stage in _choose_stages(backbone, stages, field))
+    within = [name for name in norms if name.startswith(prefixes)]
     if placement == 'A':
         return within
-    ends = [end for block in find_blocks(backbone) if block.split('.')[0] in chosen_stages
+    ends = [end for block in find_blocks(backbone) if block.startswith(prefixes)
             for end in block_end_norms(backbone.get_submodule(block), block, field)]
     if placement == 'paper':
         return ends

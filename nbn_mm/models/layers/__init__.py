@@ -3,6 +3,7 @@ from .all_reduce_bn import AllReduceBN
 from .compound_bn import CompoundBN
 from .compound_options import CompoundOptions
 from .directions import effective_vector
+from .disalign_predictor import DisAlignPredictor, disalign_logits
 from .learnable_weight_scaling import LearnableWeightScaling
 from .logit_rectification import LogitRectification
 from .nbn import NBN
@@ -11,7 +12,7 @@ from .rectified_predictor import RectifiedPredictor, build_linear_predictor
 from .sync_stats import global_moments, sync_batch_norm, sync_world_size
 
 __all__ = [
-    'AllReduceBN', 'CompoundBN', 'CompoundOptions', 'LearnableWeightScaling', 'LogitRectification', 'NBN', 'NBNOptions',
-    'RectifiedPredictor', 'build_linear_predictor', 'effective_vector', 'global_moments', 'sync_batch_norm',
-    'sync_world_size'
+    'AllReduceBN', 'CompoundBN', 'CompoundOptions', 'DisAlignPredictor', 'LearnableWeightScaling',
+    'LogitRectification', 'NBN', 'NBNOptions', 'RectifiedPredictor', 'build_linear_predictor', 'disalign_logits',
+    'effective_vector', 'global_moments', 'sync_batch_norm', 'sync_world_size'
 ]

@@ -58,6 +58,7 @@ def RectifiedPredictor(base: str = 'Linear', rectification: dict[str, Any] | Non
 
     Raises:
         TypeError: If ``rectification`` is no dict, holds an unknown option, or ``out_features`` is missing.
+        ValueError: If the base says why it does not go with logit rectification (``refuses_rectification``).
     """
     options = {} if rectification is None else rectification
     allowed = ('eps', 'momentum', 'sync', 'unrectified')
@@ -67,6 +68,9 @@ def RectifiedPredictor(base: str = 'Linear', rectification: dict[str, Any] | Non
     if 'out_features' not in kwargs:
         raise TypeError(f'RectifiedPredictor needs out_features, the number of logits; got {sorted(kwargs)}.')
     predictor = build_linear_predictor(dict(type=base, **kwargs))
+    refusal = getattr(predictor, 'refuses_rectification', None)
+    if refusal is not None:
+        raise ValueError(f'RectifiedPredictor: base={base!r} does not go with logit rectification: {refusal}.')
     predictor.add_module('logit_rectification', LogitRectification(kwargs['out_features'], **options))
     predictor.register_forward_hook(_rectify)
     return predictor

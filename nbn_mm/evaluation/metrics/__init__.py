@@ -3,5 +3,6 @@ from .calibration_metric import CalibrationMetric
 from .class_group_metric import ClassGroupMetric
 from .shot_group_metric import ShotGroupMetric
 from .streaming_lvis_metric import StreamingLVISMetric
+from .test_prior_metric import TestPriorMetric
 
-__all__ = ['CalibrationMetric', 'ClassGroupMetric', 'ShotGroupMetric', 'StreamingLVISMetric']
+__all__ = ['CalibrationMetric', 'ClassGroupMetric', 'ShotGroupMetric', 'StreamingLVISMetric', 'TestPriorMetric']

@@ -36,9 +36,9 @@ class HostPart:
 
 HOST_PARTS: tuple[HostPart, ...] = (
     HostPart('mmpretrain', 'nbn_mm.models.heads', dict(MODELS=(
-        'DualPathClsHead', 'LongTailClsHead'))),
+        'BalancedContrastiveHead', 'DualPathClsHead', 'LongTailClsHead'))),
     HostPart('mmpretrain', 'nbn_mm.models.data_preprocessors', dict(MODELS=(
-        'BatchClsDataPreprocessor', ))),
+        'BatchClsDataPreprocessor', 'MultiViewClsDataPreprocessor'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.cifar_lt', dict(DATASETS=('CIFAR10LT', 'CIFAR100LT'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.digits_lt', dict(DATASETS=('DigitsLT', ))),
     HostPart('mmpretrain', 'nbn_mm.datasets.device_dataset', dict(DATASETS=('DeviceDataset', ))),

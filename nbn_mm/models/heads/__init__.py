@@ -1,5 +1,6 @@
 """Classification heads on mmpretrain; imported by :mod:`nbn_mm.utils.hosts` when mmpretrain is there."""
+from .balanced_contrastive_head import BalancedContrastiveHead
 from .dual_path_cls_head import DualPathClsHead
 from .long_tail_cls_head import LongTailClsHead
 
-__all__ = ['DualPathClsHead', 'LongTailClsHead']
+__all__ = ['BalancedContrastiveHead', 'DualPathClsHead', 'LongTailClsHead']

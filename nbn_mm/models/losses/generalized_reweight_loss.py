@@ -1,0 +1,154 @@
+"""Generalized re-weight (GRW), the loss of DisAlign's second stage.
+
+Zhang et al., Distribution Alignment: A Unified Framework for Long-Tail Visual Recognition, CVPR 2021, arXiv:2103.16370,
+section 3.4: cross entropy, each row weighted by a power of the inverse frequency of its class.
+"""
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from ...datasets.class_counts import ClassCounts
+from .class_count_loss import ClassCountLoss
+from .reduction import check_reduction, weighted_reduction
+
+
+def generalized_reweight(class_counts: Tensor | Sequence[float], rho: float) -> Tensor:
+    r"""Weight of each class: :math:`w_j = C (1 / r_j)^\rho / \sum_k (1 / r_k)^\rho`, r being the frequencies.
+
+    :math:`\rho = 0` is cross entropy, 1 inverse frequency. The paper's weights sum to 1, those of its code, and these,
+    to the number of classes C.
+
+    Args:
+        class_counts (Tensor | Sequence[float]): Training images per class, shape ``(C, )``.
+        rho (float): :math:`\rho`, not negative.
+
+    Returns:
+        Tensor: Shape ``(C, )``, float64.
+
+    Raises:
+        ValueError: If rho is negative, or a class has no images.
+    """
+    _check_rho(rho)
+    counts = torch.as_tensor(class_counts).double()
+    if not (counts > 0).all():
+        index = int((~(counts > 0)).nonzero()[0])
+        raise ValueError(f'generalized re-weight: class {index} has {float(counts[index]):g} training images, and its '
+                         'weight would be infinite. Check `class_counts`.')
+    return (-rho * counts.log()).softmax(0) * len(counts)
+
+
+def _check_rho(rho: float) -> None:
+    if not 0 <= rho < float('inf'):
+        raise ValueError(f'generalized re-weight: rho={rho} must be a number >= 0.')
+
+
+def generalized_reweight_loss(logits: Tensor,
+                              target: Tensor,
+                              class_weight: Tensor,
+                              weight: Tensor | None = None,
+                              reduction: str = 'mean',
+                              avg_factor: float | None = None,
+                              ignore_index: int = -100) -> Tensor:
+    """Cross entropy with a weight for each class, in at least float32.
+
+    ``'mean'`` divides by the rows, not by their weights: a batch without rare classes has a small loss, as in the
+    paper's expectation over the training set.
+
+    Args:
+        logits (Tensor): Shape ``(N, C)``.
+        target (Tensor): Labels ``(N, )`` of an integer dtype, or soft labels ``(N, C)`` of a floating one.
+        class_weight (Tensor): Shape ``(C, )``.
+        weight (Tensor, optional): Weight of each row, shape ``(N, )``.
+        reduction (str): ``'none'``, ``'mean'`` or ``'sum'``.
+        avg_factor (float, optional): Divisor of ``'mean'`` instead of the number of rows that are not ignored.
+        ignore_index (int): Label of rows that count nothing. Defaults to -100.
+
+    Returns:
+        Tensor: A scalar, or ``(N, )`` without reduction; float32, or float64 for float64 logits.
+
+    Raises:
+        ValueError: If shapes or the reduction don't fit.
+    """
+    check_reduction('generalized re-weight', reduction, avg_factor)
+    classes = len(class_weight)
+    expected = (len(logits), classes) if target.is_floating_point() else (len(logits), )
+    if logits.dim() != 2 or logits.size(1) != classes or tuple(target.shape) != expected:
+        raise ValueError(f'generalized re-weight with {classes} classes got logits {tuple(logits.shape)} and labels '
+                         f'{tuple(target.shape)} of {target.dtype}. Change `head.num_classes` or `class_counts`.')
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    with torch.autocast(logits.device.type, enabled=False):
+        class_weight = class_weight.to(device=logits.device, dtype=dtype)
+        if target.is_floating_point():
+            loss = -(target.to(dtype) * class_weight * F.log_softmax(logits.to(dtype), dim=1)).sum(1)
+            rows = max(len(loss), 1)
+        else:
+            loss = F.cross_entropy(logits.to(dtype), target.long(), class_weight, ignore_index=ignore_index,
+                                   reduction='none')
+            rows = (target != ignore_index).sum().clamp(min=1)
+        return weighted_reduction(loss, weight, reduction, rows if avg_factor is None else avg_factor)
+
+
+@MODELS.register_module()
+class GeneralizedReweightLoss(ClassCountLoss):
+    """Generalized re-weight on the class counts that ``ClassCountsHook`` hands over.
+
+    Args:
+        rho (float): Power of the inverse frequency; 1.2 in the released run of ResNeXt-50 on ImageNet-LT. Defaults to
+            1.2.
+        active (bool): False: plain cross entropy, until ``StageHook(stages=[dict(reweight=True, …)])`` switches it on
+            (one run of both stages). Defaults to True.
+        **kwargs: ``class_counts``, ``ignore_index``, ``reduction`` and ``loss_weight`` of :class:`ClassCountLoss`.
+
+    Raises:
+        ValueError: If rho is negative, or a class has no images.
+    """
+    ZERO_COUNT_REASON = 'Their weights would be infinite. Leave them out of the data set, or correct `class_counts`.'
+
+    def __init__(self, rho: float = 1.2, active: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        _check_rho(rho)
+        self.rho = rho
+        self.active = active
+
+    def set_reweighting(self, active: bool) -> None:
+        """Switch the weights on or off; off, it is cross entropy."""
+        self.active = bool(active)
+
+    def class_vectors(self, record: ClassCounts) -> tuple[Tensor, ...]:
+        """The weight of each class, see :func:`generalized_reweight`."""
+        return (generalized_reweight(record.images, self.rho), )
+
+    def forward(self,
+                cls_score: Tensor,
+                label: Tensor,
+                weight: Tensor | None = None,
+                avg_factor: float | None = None,
+                reduction_override: str | None = None) -> Tensor:
+        """The loss; arguments as in mmpretrain's losses.
+
+        Args:
+            cls_score (Tensor): Logits, shape ``(N, C)``.
+            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
+            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
+            avg_factor (float, optional): Divisor of ``'mean'``.
+            reduction_override (str, optional): Instead of ``reduction``.
+
+        Returns:
+            Tensor: A scalar, or ``(N, )`` without reduction.
+
+        Raises:
+            RuntimeError: If there are no class counts.
+            ValueError: See :func:`generalized_reweight_loss`.
+        """
+        class_weight, = self.vectors(cls_score)
+        return self.loss_weight * generalized_reweight_loss(
+            cls_score, label, class_weight if self.active else torch.ones_like(class_weight), weight,
+            reduction_override or self.reduction, avg_factor, self.ignore_index)
+
+    def extra_repr(self) -> str:
+        """Options for ``print``."""
+        return f'rho={self.rho}, active={self.active}, {super().extra_repr()}'

@@ -140,6 +140,6 @@ def test_soft_labels_where_the_loss_has_none():
 
 def test_missing_counts_are_not_blamed_on_soft_labels():
     model = classifier(loss=dict(type='BalancedSoftmaxLoss'), augments=[dict(type='Mixup', alpha=1.0)])
-    model.head.loss_module._log_prior = None
+    model.head.loss_module.class_counts = model.head.loss_module._vectors = None
     with pytest.raises(RuntimeError, match='no class counts'):
         train_step(model)

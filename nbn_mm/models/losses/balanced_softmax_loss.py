@@ -8,14 +8,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...datasets.class_counts import ClassCounts, parse_class_counts
+from ...datasets.class_counts import ClassCounts
+from .class_count_loss import ClassCountLoss
 from .reduction import check_reduction, weighted_reduction
-
-HOOK_LINE = "default_hooks = dict(class_counts=dict(type='ClassCountsHook'))"
-# The oldest torch that is accepted lacks it.
-_is_compiling = getattr(getattr(torch, 'compiler', None), 'is_compiling', lambda: False)
 
 
 def log_class_prior(class_counts: Tensor | Sequence[float]) -> Tensor:
@@ -121,11 +118,8 @@ def balanced_softmax_loss(logits: Tensor,
 
 
 @MODELS.register_module()
-class BalancedSoftmaxLoss(nn.Module):
+class BalancedSoftmaxLoss(ClassCountLoss):
     """Balanced Softmax on the class counts that ``ClassCountsHook`` hands over.
-
-    The counts are no part of the state dict, and no buffer either: mmengine's averaged models pair the buffers of two
-    copies by their order, so a model must not gain one after it was copied.
 
     Args:
         class_counts (list[int] | str, optional): Training images per class, or a JSON file with them; used instead of
@@ -139,55 +133,13 @@ class BalancedSoftmaxLoss(nn.Module):
     Raises:
         ValueError: If an option is unknown, or a class has no images.
     """
-    # On CPU the labels of every batch are checked; elsewhere that waits for the device, so those of the first batches.
-    CHECKED_BATCHES = 10
-    # Needs no counts at test, where there is no loss.
-    class_counts_at_test = False
+    ZERO_COUNT_REASON = ("Their logarithm is not finite; zero_count='ignore' in the loss leaves them out of the "
+                         'denominator.')
+    CAN_IGNORE_ZERO_COUNT = True
 
-    def __init__(self,
-                 class_counts: Sequence[int] | str | None = None,
-                 zero_count: str = 'error',
-                 ignore_index: int = -100,
-                 reduction: str = 'mean',
-                 loss_weight: float = 1.0) -> None:
-        super().__init__()
-        if zero_count not in ('error', 'ignore'):
-            raise ValueError(f"BalancedSoftmaxLoss: zero_count={zero_count!r} must be 'error' or 'ignore'.")
-        check_reduction('BalancedSoftmaxLoss', reduction, None)
-        self.zero_count = zero_count
-        self.ignore_index = ignore_index
-        self.reduction = reduction
-        self.loss_weight = loss_weight
-        self.class_counts: ClassCounts | None = None
-        self._log_prior: Tensor | None = None
-        self._batches = 0
-        self._overridden = class_counts is not None
-        if self._overridden:
-            self._set(parse_class_counts(class_counts, field='`class_counts` of BalancedSoftmaxLoss'))
-
-    def set_class_counts(self, record: ClassCounts) -> None:
-        """Take the counts of the training set, unless the option ``class_counts`` was given.
-
-        Args:
-            record (ClassCounts): The record of the training set.
-
-        Raises:
-            ValueError: If a class has no images (see ``zero_count``), or the option has another number of classes.
-        """
-        if not self._overridden:
-            self._set(record)
-        elif self.class_counts.num_classes != record.num_classes:
-            raise ValueError(f'`class_counts` of BalancedSoftmaxLoss holds {self.class_counts.num_classes} classes, '
-                             f'but the training set has {record.num_classes}.')
-
-    def _set(self, record: ClassCounts) -> None:
-        empty = [record.classes[index] for index in record.zero_classes]
-        if empty and (self.zero_count == 'error' or len(empty) == record.num_classes):
-            raise ValueError(f'BalancedSoftmaxLoss: no training images for {len(empty)} of {record.num_classes} '
-                             f"classes: {', '.join(empty[:10])}{', …' if len(empty) > 10 else ''}. Their logarithm is "
-                             "not finite; zero_count='ignore' in the loss leaves them out of the denominator.")
-        self.class_counts = record
-        self._log_prior = log_class_prior(record.images)
+    def class_vectors(self, record: ClassCounts) -> tuple[Tensor, ...]:
+        """The logarithm of each class's share, see :func:`log_class_prior`."""
+        return (log_class_prior(record.images), )
 
     def forward(self,
                 cls_score: Tensor,
@@ -211,23 +163,7 @@ class BalancedSoftmaxLoss(nn.Module):
             RuntimeError: If there are no class counts.
             ValueError: See :func:`balanced_softmax_loss`.
         """
-        if self._log_prior is None:
-            raise RuntimeError('BalancedSoftmaxLoss has no class counts. Add the hook that takes them from the '
-                               f'training set to the config, `{HOOK_LINE}`, or give `class_counts` to the loss.')
-        if self._log_prior.device != cls_score.device:
-            self._log_prior = self._log_prior.to(cls_score.device)
+        log_prior, = self.vectors(cls_score)
         return self.loss_weight * balanced_softmax_loss(
             cls_score, label, self.class_counts.images, weight, reduction_override or self.reduction, avg_factor,
-            self.ignore_index, self._log_prior, self._checks_target(cls_score.device.type), self.class_counts.classes)
-
-    def _checks_target(self, device: str) -> bool:
-        if _is_compiling():  # a counter that moves would have the network compiled anew for each batch
-            return False
-        if device == 'cpu':
-            return True
-        self._batches = min(self._batches + 1, self.CHECKED_BATCHES + 1)
-        return self._batches <= self.CHECKED_BATCHES
-
-    def extra_repr(self) -> str:
-        """Options for ``print``."""
-        return f'zero_count={self.zero_count!r}, ignore_index={self.ignore_index}, loss_weight={self.loss_weight}'
+            self.ignore_index, log_prior, self._checks_target(cls_score.device.type), self.class_counts.classes)

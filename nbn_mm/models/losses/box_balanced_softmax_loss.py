@@ -10,7 +10,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...datasets.class_counts import ClassCounts, parse_class_counts
-from .balanced_softmax_loss import HOOK_LINE, balanced_softmax_loss, log_class_prior
+from .balanced_softmax_loss import balanced_softmax_loss, log_class_prior
+from .class_count_loss import HOOK_LINE
 
 COUNTS = ('images', 'instances')
 BACKGROUND_RULES = ('mean', 'sum')

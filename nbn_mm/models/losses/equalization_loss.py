@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...datasets.class_counts import ClassCounts, parse_class_counts
-from .balanced_softmax_loss import HOOK_LINE
+from .class_count_loss import HOOK_LINE
 from .reduction import check_reduction, weighted_reduction
 
 

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FIELDS = ('gt_label', 'gt_score', 'pred_label', 'pred_score')
+# Those of a data sample, with a setter each, and those that several experts add.
+SAMPLE_FIELDS = ('gt_label', 'gt_score', 'pred_label', 'pred_score')
+FIELDS = (*SAMPLE_FIELDS, 'expert_label', 'experts_used')
 
 
 class Targets:
@@ -26,7 +28,8 @@ class Targets:
 
 class LabelBatch(Sequence):
     """The data samples of a batch, held as tensors: ``gt_label`` ``(N, )``, ``gt_score`` ``(N, C)`` and the same of
-    ``pred_``; those that are absent are None.
+    ``pred_``; of a head with E experts also ``expert_label``, the class that each predicts, ``(N, E)``, and
+    ``experts_used``, how many were asked, ``(N, )``; those that are absent are None.
 
     Our preprocessor, heads and metrics take the tensors. To all other code it is a sequence of data samples, which are
     made when they are asked for and then kept, so that what such code writes into them is not lost; from then on
@@ -36,7 +39,7 @@ class LabelBatch(Sequence):
         sample_type (type): The host's data sample.
         indices (Sequence[int]): Index of each image in its data set.
         paths (Sequence[str], optional): File of each image.
-        **fields (Tensor): Any of the four tensors.
+        **fields (Tensor): Any of these tensors.
 
     Raises:
         TypeError: If a field is unknown.
@@ -54,6 +57,8 @@ class LabelBatch(Sequence):
         self.gt_score: Tensor | None = fields.get('gt_score')
         self.pred_label: Tensor | None = fields.get('pred_label')
         self.pred_score: Tensor | None = fields.get('pred_score')
+        self.expert_label: Tensor | None = fields.get('expert_label')
+        self.experts_used: Tensor | None = fields.get('experts_used')
         self._samples: dict[int, Any] = {}
 
     @property
@@ -83,7 +88,9 @@ class LabelBatch(Sequence):
         sample = self.sample_type(metainfo=metainfo)
         for name in FIELDS:
             value = getattr(self, name)
-            if value is not None:
+            if value is not None and name not in SAMPLE_FIELDS:
+                sample.set_field(value[number], name)
+            elif value is not None:
                 getattr(sample, f'set_{name}')(value[number:number + 1] if name.endswith('label') else value[number])
         return sample
 

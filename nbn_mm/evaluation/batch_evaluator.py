@@ -13,8 +13,8 @@ from ..datasets.label_batch import LabelBatch
 class BatchEvaluator(Evaluator):
     """mmengine's evaluator, without one data sample an image where the model predicts a ``LabelBatch``.
 
-    Metrics with a method ``process_batch(scores, labels)``, such as ours over class groups, get the two tensors; all
-    others get their list of dicts. Results are the same. In a config::
+    Metrics with a method ``process_batch(scores, labels)``, such as ours over class groups, get the two tensors, those
+    with ``process_label_batch(batch)`` the whole of it; all others get their list of dicts. Results are the same. In a config::
 
         val_evaluator = dict(type='BatchEvaluator', metrics=[dict(type='ShotGroupMetric'), dict(type='Accuracy')])
     """
@@ -31,6 +31,9 @@ class BatchEvaluator(Evaluator):
             return
         singles: list[dict] | None = None
         for metric in self.metrics:
+            if hasattr(metric, 'process_label_batch'):
+                metric.process_label_batch(data_samples)
+                continue
             if hasattr(metric, 'process_batch') and data_samples.pred_score is not None:
                 metric.process_batch(data_samples.pred_score, data_samples.gt_label)
                 continue

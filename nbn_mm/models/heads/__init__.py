@@ -2,5 +2,6 @@
 from .balanced_contrastive_head import BalancedContrastiveHead
 from .dual_path_cls_head import DualPathClsHead
 from .long_tail_cls_head import LongTailClsHead
+from .multi_expert_cls_head import MultiExpertClsHead
 
-__all__ = ['BalancedContrastiveHead', 'DualPathClsHead', 'LongTailClsHead']
+__all__ = ['BalancedContrastiveHead', 'DualPathClsHead', 'LongTailClsHead', 'MultiExpertClsHead']

@@ -6,6 +6,7 @@ from .compound_options import CompoundOptions
 from .cosine_linear import CosineLinear
 from .directions import effective_vector
 from .disalign_predictor import DisAlignPredictor, disalign_logits
+from .inverse_frequency import InverseFrequencyCosineLinear, InverseFrequencyLinear
 from .learnable_weight_scaling import LearnableWeightScaling
 from .logit_rectification import LogitRectification
 from .nbn import NBN
@@ -15,7 +16,7 @@ from .sync_stats import global_moments, sync_batch_norm, sync_world_size
 
 __all__ = [
     'AllReduceBN', 'CalibratedPredictor', 'CompoundBN', 'CompoundOptions', 'CosineLinear', 'DisAlignPredictor',
-    'LearnableWeightScaling', 'LogitAffine', 'LogitRectification', 'NBN', 'NBNOptions', 'RectifiedPredictor',
-    'build_linear_predictor', 'disalign_logits', 'effective_vector', 'global_moments', 'sync_batch_norm',
-    'sync_world_size'
+    'InverseFrequencyCosineLinear', 'InverseFrequencyLinear', 'LearnableWeightScaling', 'LogitAffine',
+    'LogitRectification', 'NBN', 'NBNOptions', 'RectifiedPredictor', 'build_linear_predictor', 'disalign_logits',
+    'effective_vector', 'global_moments', 'sync_batch_norm', 'sync_world_size'
 ]

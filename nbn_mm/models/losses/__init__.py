@@ -8,6 +8,7 @@ from .fast_seesaw_cls_loss import FastSeesawClsLoss
 from .fast_seesaw_loss import FastSeesawLoss
 from .generalized_reweight_loss import GeneralizedReweightLoss, generalized_reweight, generalized_reweight_loss
 from .label_aware_smoothing_loss import LabelAwareSmoothingLoss, label_aware_smoothing, label_aware_smoothing_loss
+from .ride_loss import RIDELoss, expert_divergence, temperature_weights
 from .seesaw import seesaw_cross_entropy
 
 __all__ = [
@@ -20,14 +21,17 @@ __all__ = [
     'FastSeesawLoss',
     'GeneralizedReweightLoss',
     'LabelAwareSmoothingLoss',
+    'RIDELoss',
     'balanced_contrastive_loss',
     'balanced_softmax_loss',
     'count_with_background',
     'equalization_loss',
+    'expert_divergence',
     'generalized_reweight',
     'generalized_reweight_loss',
     'label_aware_smoothing',
     'label_aware_smoothing_loss',
     'log_class_prior',
     'seesaw_cross_entropy',
+    'temperature_weights',
 ]

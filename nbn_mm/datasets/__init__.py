@@ -5,6 +5,7 @@ it, by ``utils/hosts.py``.
 """
 from . import samplers, transforms
 from .class_counts import ClassCounts, check_labels, count_classes, parse_class_counts
+from .cmo import CMO, class_probabilities
 from .dataset_labels import cat_ids, image_labels, leaves_of
 from .device_batch import DeviceBatch, device_collate
 from .label_batch import LabelBatch
@@ -13,7 +14,8 @@ from .shapes_lvis import make_shapes_lvis
 from .shot_groups import FEW, MANY, check_thresholds, shot_groups
 
 __all__ = [
-    'FEW', 'MANY', 'ClassCounts', 'DeviceBatch', 'LabelBatch', 'cat_ids', 'check_labels', 'check_thresholds',
-    'count_classes', 'device_collate', 'image_labels', 'leaves_of', 'long_tail_counts', 'long_tail_indices',
-    'make_shapes_lvis', 'parse_class_counts', 'samplers', 'select_subset', 'shot_groups', 'subset_hash', 'transforms'
+    'CMO', 'FEW', 'MANY', 'ClassCounts', 'DeviceBatch', 'LabelBatch', 'cat_ids', 'check_labels', 'check_thresholds',
+    'class_probabilities', 'count_classes', 'device_collate', 'image_labels', 'leaves_of', 'long_tail_counts',
+    'long_tail_indices', 'make_shapes_lvis', 'parse_class_counts', 'samplers', 'select_subset', 'shot_groups',
+    'subset_hash', 'transforms'
 ]

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.device import get_device
 from mmengine.dist import get_rank
 from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 from torch.utils.data import get_worker_info
 
+from .cmo import CMO, num_classes_of
 from .device_batch import DeviceBatch
 from .device_images import DeviceImages, check_loading, read_images
 from .label_batch import LabelBatch
@@ -20,6 +22,7 @@ from .transforms.batched import BatchedPipeline
 HOOK_LINE = "default_hooks = dict(device_data=dict(type='DeviceDataHook'))"
 # first number of a generator's seed: batches of the training, and those of a pass apart from it
 TRAINING, APART = 0, 1
+FOREGROUND = 1  # last number: the draws of CMO beside those of the batch's own augmentation
 
 
 @DATASETS.register_module()
@@ -47,6 +50,8 @@ class DeviceDataset:
             Defaults to ``'auto'``.
         capture (bool): Whether a GPU replays the augmentation as one CUDA graph, see ``BatchedPipeline``; the images
             are the same. Defaults to False.
+        cmo (dict, optional): Options of :class:`~nbn_mm.datasets.cmo.CMO`, which pastes minority foregrounds on the
+            batches, ``dict(prob=0.5, alpha=1.0, power=1.0)``; labels are then soft. Defaults to None: none are pasted.
 
     Raises:
         MemoryError: If the images don't fit.
@@ -54,7 +59,7 @@ class DeviceDataset:
     """
 
     def __init__(self, dataset: dict | Any, pipeline: Sequence[dict] = (), device: str = 'auto',
-                 capture: bool = False) -> None:
+                 capture: bool = False, cmo: dict | None = None) -> None:
         if device != 'auto':
             try:
                 torch.device(device)
@@ -63,6 +68,8 @@ class DeviceDataset:
                                  f'was {error}') from error
         self.device = device
         self.pipeline = BatchedPipeline(pipeline, capture)
+        self.cmo = None if cmo is None else CMO(**cmo)
+        self.mixing = True
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         check_loading(self.dataset)
         self._data: DeviceImages | None = None
@@ -95,6 +102,8 @@ class DeviceDataset:
         if self._data is None:
             self.full_init()
             self._data = read_images(self.dataset, self._target())
+            if self.cmo is not None:
+                self.cmo.set_labels(self._data.labels.cpu().numpy(), num_classes_of(self.dataset))
 
     def _target(self) -> torch.device:
         name = get_device() if self.device == 'auto' else self.device
@@ -149,26 +158,62 @@ class DeviceDataset:
             self._unused -= 1
             return DeviceBatch()
         self.load()
-        device = self._data.images.device
-        index = torch.from_numpy(np.asarray(indices, dtype=np.int64))
-        if device.type == 'cuda':
-            index = index.pin_memory()
-        index = index.to(device, non_blocking=True)
-        images = self._data.images.index_select(0, index)
-        if self.pipeline.transforms:
-            plan = self.pipeline.draw(self._generator(), len(indices), *images.shape[2:])
-            images = self.pipeline.apply(images, plan)
+        index = self._index(indices)
+        images = self._augmented(index, self._generator() if self.pipeline.transforms else None)
+        labels, score = self._data.labels.index_select(0, index), None
+        if self.cmo is not None and self.mixing:
+            images, score = self._pasted(images, labels)
         self._number += 1
         paths = self._data.paths
         samples = LabelBatch(DataSample, indices, None if paths is None else [paths[i] for i in indices],
-                             gt_label=self._data.labels.index_select(0, index))
+                             gt_label=labels, gt_score=score)
         return DeviceBatch(inputs=images, data_samples=samples)
 
-    def _generator(self) -> np.random.Generator:
+    def set_mixing(self, on: bool) -> None:
+        """Switch CMO on or off, from the next batch on.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.cmo is None:
+            raise ValueError('MixingWindowHook: the DeviceDataset of train_dataloader has nothing to switch. Give it '
+                             'cmo=dict(prob=0.5), or remove the hook.')
+        self.mixing = on
+
+    def _index(self, indices: Sequence[int]) -> torch.Tensor:
+        """Indices on the device, int64."""
+        index = torch.from_numpy(np.asarray(indices, dtype=np.int64))
+        device = self._data.images.device
+        if device.type == 'cuda':
+            index = index.pin_memory()
+        return index.to(device, non_blocking=True)
+
+    def _augmented(self, index: torch.Tensor, random: np.random.Generator | None) -> torch.Tensor:
+        """These images, augmented."""
+        images = self._data.images.index_select(0, index)
+        if self.pipeline.transforms:
+            images = self.pipeline.apply(images, self.pipeline.draw(random, len(index), *images.shape[2:]))
+        return images
+
+    def _pasted(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The images with foregrounds on them, and their soft labels; None if the coin says no."""
+        random = self._generator(FOREGROUND)
+        paste = self.cmo.draw(random, len(images), *images.shape[2:])
+        if paste is None:
+            return images, None
+        rows, columns = slice(paste.top, paste.bottom), slice(paste.left, paste.right)
+        index = self._index(paste.foreground)
+        images = images.clone()  # a captured graph writes the next ones into the same memory
+        images[..., rows, columns] = self._augmented(index, random)[..., rows, columns]
+        classes = num_classes_of(self.dataset)
+        return images, paste.share * F.one_hot(labels, classes) + (1 - paste.share) * F.one_hot(
+            self._data.labels.index_select(0, index), classes)
+
+    def _generator(self, *part: int) -> np.random.Generator:
         if self._seed is None:
             raise RuntimeError('DeviceDataset has no seed for the augmentation in its pipeline. Add the hook that '
                                f'gives it to the config:\n    {HOOK_LINE}')
-        return np.random.default_rng((*self._stream, self._seed, get_rank(), self._number))
+        return np.random.default_rng((*self._stream, self._seed, get_rank(), self._number, *part))
 
     def __deepcopy__(self, memo: dict) -> 'DeviceDataset':
         """A copy on the same images, which nobody changes and which may fill more than half of the device."""

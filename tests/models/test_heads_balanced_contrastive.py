@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.runner import Runner
 from references.balanced_contrastive import loss_of_each
 
@@ -14,6 +15,7 @@ from nbn_mm.datasets import ClassCounts, LabelBatch
 from nbn_mm.utils.hosts import host_error
 
 pytestmark = pytest.mark.skipif(host_error('mmpretrain') is not None, reason='mmpretrain does not import')
+ROOT = Path(__file__).resolve().parents[2]
 if host_error('mmpretrain') is None:
     from mmengine.optim import OptimWrapper
     from mmpretrain.registry import MODELS
@@ -21,14 +23,13 @@ if host_error('mmpretrain') is None:
 
 
 
-    @MODELS.register_module(force=True)
+    @ROOT_MODELS.register_module(force=True)
     class NoWeight(torch.nn.Module):
         """A predictor without a weight."""
 
         def __init__(self, in_features, out_features):
             super().__init__()
 
-ROOT = Path(__file__).resolve().parents[2]
 COUNTS = [90, 12, 4, 2]
 RECTIFIED = dict(type='RectifiedPredictor', base='Linear')
 LABELS = [0, 1, 0, 2, 0]

@@ -10,7 +10,7 @@ from .errors import LaunchError
 
 DATASET, HOOK, PACK = 'DeviceDataset', 'DeviceDataHook', 'PackInputs'
 COLLATE = 'device_collate'
-OPTIONS = ('dataset', 'pipeline', 'device', 'capture')  # of DeviceDataset, which stands on a host
+OPTIONS = ('dataset', 'pipeline', 'device', 'capture', 'cmo')  # of DeviceDataset, which stands on a host
 
 
 def is_device_loader(loader: Any) -> bool:
@@ -51,7 +51,7 @@ def check_device_data(cfg: Config, names: tuple[str, ...]) -> None:
             raise LaunchError(f'{name}.collate_fn.type={collate!r} takes single samples, but a {DATASET} gives whole '
                               f'batches: set {name}.collate_fn=dict(type={COLLATE!r}).')
         try:
-            draws = bool(BatchedPipeline(loader.dataset.get('pipeline', ())).transforms)
+            draws = bool(BatchedPipeline(loader.dataset.get('pipeline', ())).transforms) or 'cmo' in loader.dataset
         except (TypeError, ValueError) as error:
             raise LaunchError(f'{name}.dataset.pipeline: {error}') from None
         hooks = _types([list((cfg.get('default_hooks') or {}).values()), cfg.get('custom_hooks') or []])

@@ -19,6 +19,7 @@ from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...models.layers.compound_bn import CompoundBN
 from ...models.layers.logit_rectification import LogitRectification
 from .checkpoint_guard_hook import unwrapped
 from .device_data_hook import device_dataset
@@ -110,6 +111,11 @@ def recompute_statistics(model: nn.Module,
         model.train()
         norms = {name: m for name, m in model.named_modules()
                  if isinstance(m, _BatchNorm) and m.training and m.track_running_stats} if batch_norm else {}
+    mixtures = [name for name, m in norms.items() if isinstance(m, CompoundBN)]
+    if mixtures:
+        raise ValueError(f'RecomputeStatisticsHook: batch_norm=True, but {mixtures[0]} is CompoundBN: the statistics of '
+                         'its components decide which inputs they get, so that one pass does not find them. Set '
+                         'batch_norm=False.')
     passes: list[dict[str, nn.Module]] = [layers for layers in (norms, rectifications) if layers]
     if not passes:
         raise ValueError('RecomputeStatisticsHook found no LogitRectification in the model'

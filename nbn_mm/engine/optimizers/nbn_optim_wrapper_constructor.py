@@ -8,8 +8,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from ...models.layers import NBN
-from ...models.placement import NBNOwner
+from ...models.layers import NBN, CompoundBN
+from ...models.placement import CompoundOwner, NBNOwner
 
 KINDS = ('direction', 'magnitude')
 
@@ -35,7 +35,8 @@ class NBNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         optim_wrapper_cfg (dict): As in the default constructor.
         paramwise_cfg (dict, optional): As in the default constructor, and
 
-            - ``direction_decay_mult`` (float): Times the weight decay for weight and bias of NBN layers. Defaults to 1.
+            - ``direction_decay_mult`` (float): Times the weight decay for weight and bias of NBN layers, and of
+              CompoundBN layers with ``nbn``. Defaults to 1.
             - ``magnitude_decay_mult`` (float): Times the weight decay for magnitudes. Defaults to 1.
 
             A ``custom_keys`` entry that matches sets the rest as usual, and the decay only if it has ``decay_mult``.
@@ -74,9 +75,9 @@ class NBNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """
         if prefix == '':
             self._nbn_decays = {kind: [] for kind in KINDS}
-        if isinstance(module, NBNOwner):
+        if isinstance(module, (CompoundOwner, NBNOwner)):
             self._add_as(params, dict(module.named_parameters()), prefix, 'magnitude')
-        elif isinstance(module, NBN):
+        elif isinstance(module, NBN) or (isinstance(module, CompoundBN) and module.options.affine is not None):
             own = dict(module.named_parameters(recurse=False))
             directions = {name: own.pop(name) for name in ('weight', 'bias')}
             self._add_as(params, directions, prefix, 'direction')

@@ -240,8 +240,8 @@ class CompoundBN(_BatchNorm):
         if membership is not None:  # (N, K)
             number = membership.t()[None, None] if in_columns else membership[:, None, :, None]
             return number.to(centred.dtype).expand(-1, centred.size(1), -1, centred.size(3))
-        logs = log_densities(centred, squared, state.mean, state.var + self.eps, self.options.tempering)
-        r, entropy = responsibilities(logs, state.count.clamp(min=MIN_MIXING))
+        logs = log_densities(centred, squared, state.mean, state.var + self.eps)
+        r, entropy = responsibilities(logs, state.count.clamp(min=MIN_MIXING), self.group_size**-self.options.tempering)
         if self.training:
             self.entropy = entropy
         return r

@@ -16,7 +16,8 @@ class CompoundOptions:
     Args:
         num_components (int): Components K.
         group_size (int, optional): Channels that share their responsibilities; None: all of the layer.
-        tempering (float): The log-density of D channels is multiplied by D to the power of minus this; 0.5 is 1/√D.
+        tempering (float): The logarithm of mixing weight times density over D channels is multiplied by D to the power
+            of minus this before the responsibilities are taken; 0.5 is 1/√D, 0 is text-book EM.
         damping (float): A component with less than this part of an equal share of the positions moves its statistics
             proportionally slower; 0: none does.
         spread (float): Standard deviation of the components' first means, in those of the channels.

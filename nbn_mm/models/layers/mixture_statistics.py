@@ -30,39 +30,39 @@ class Moments(NamedTuple):
     var: Tensor
 
 
-def log_densities(centred: Tensor, squared: Tensor, mean: Tensor, var: Tensor, tempering: float) -> Tensor:
-    r"""Tempered log-densities :math:`D^{-t} \log N(x; \mu_k, \sigma_k^2)` of each position.
-
-    Over many channels the densities of two components differ by many orders of magnitude wherever the components differ
-    at all: their log-ratio grows with D. With t = 1/2 its size grows as that of one channel's deviation.
+def log_densities(centred: Tensor, squared: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    r"""Log-densities :math:`\log N(x; \mu_k, \sigma_k^2)` of each position.
 
     Args:
         centred (Tensor): x, shape ``(N, G, D, S)``.
         squared (Tensor): x², same shape.
         mean (Tensor): Shape ``(G, K, D)``.
         var (Tensor): Variances > 0, shape ``(G, K, D)``.
-        tempering (float): t; 0 is the density itself.
 
     Returns:
         Tensor: Shape ``(N, G, K, S)``.
     """
     inverse = var.reciprocal()
     constant = -0.5 * (mean.square() * inverse + var.log() + math.log(2 * math.pi)).sum(-1)
-    logs = (-0.5 * inverse) @ squared + (mean * inverse) @ centred + constant.unsqueeze(-1)
-    return logs if tempering == 0 else logs * mean.size(-1)**-tempering
+    return (-0.5 * inverse) @ squared + (mean * inverse) @ centred + constant.unsqueeze(-1)
 
 
-def responsibilities(log_density: Tensor, mixing: Tensor) -> tuple[Tensor, Tensor]:
-    """The E-step: r of each component at each position, by log-sum-exp.
+def responsibilities(log_density: Tensor, mixing: Tensor, temper: float = 1.0) -> tuple[Tensor, Tensor]:
+    r"""The tempered E-step: :math:`r_k \propto (\pi_k N(x; \mu_k, \sigma_k^2))^\beta` at each position, by log-sum-exp.
+
+    The log-ratio of two components grows with the number of channels, so that over many of them r is one-hot wherever
+    the components differ at all. β < 1 is the tempering of deterministic annealing EM (Ueda and Nakano, 1998); the
+    mixing weights are tempered with the density, or a component that gets little would soon get nothing.
 
     Args:
         log_density (Tensor): Shape ``(N, G, K, S)``.
-        mixing (Tensor): Mixing weights > 0, shape ``(G, K)``.
+        mixing (Tensor): Mixing weights π > 0, shape ``(G, K)``.
+        temper (float): β. Defaults to 1.0, text-book EM.
 
     Returns:
         tuple[Tensor, Tensor]: r, which sums to 1 over K, and the mean entropy of r over all positions, shape ``()``.
     """
-    log_r = torch.log_softmax(log_density + mixing.log().unsqueeze(-1), dim=2)
+    log_r = torch.log_softmax(temper * (log_density + mixing.log().unsqueeze(-1)), dim=2)
     r = log_r.exp()
     return r, -(r * log_r).sum(2).mean()
 

@@ -2,8 +2,8 @@
 
 NBN -> BN is exact to the last bit, because NBN in evaluation *is* batch normalization with the effective weight and
 bias. Logit rectification -> Linear is exact up to rounding: ``(Wx + b - mean) / std`` is again linear in ``x``. What is
-not linear in its input (a normalised classifier, say) keeps its logit rectification and is named in the report, as is
-every module that only this package defines.
+not linear in its input (a normalised classifier, say) keeps its logit rectification and is named in the report, as are
+CompoundBN, which no batch norm equals, and every module that only this package defines.
 """
 import copy
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..layers import NBN, AllReduceBN, LearnableWeightScaling, LogitRectification
+from ..layers import NBN, AllReduceBN, CompoundBN, LearnableWeightScaling, LogitRectification
 from .checkpointing import restore_checkpointing
 from .fold_config import DROP_INS
 from .joint_forward import restore_forward
@@ -72,6 +72,10 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
                 report.norms.append(full_name)
             elif isinstance(child, NBNOwner):
                 delattr(module, child_name)
+            elif isinstance(child, CompoundBN):
+                report.remaining[full_name] = (
+                    f'CompoundBN mixes {child.num_components} components by weights that depend on its input, which no '
+                    'batch norm does: it cannot be folded')
             elif isinstance(child, LearnableWeightScaling):
                 setattr(module, child_name, child.as_linear())
                 report.classifiers.append(full_name)

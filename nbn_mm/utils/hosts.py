@@ -36,7 +36,9 @@ class HostPart:
 
 HOST_PARTS: tuple[HostPart, ...] = (
     HostPart('mmpretrain', 'nbn_mm.models.heads', dict(MODELS=(
-        'BalancedContrastiveHead', 'DualPathClsHead', 'LongTailClsHead', 'MultiExpertClsHead'))),
+        'BalancedContrastiveHead', 'DualPathClsHead', 'LongTailClsHead', 'MultiExpertClsHead',
+        'RoutedExpertClsHead'))),
+    HostPart('mmpretrain', 'nbn_mm.models.classifiers', dict(MODELS=('DistilledClassifier', 'RoutedClassifier'))),
     HostPart('mmpretrain', 'nbn_mm.models.data_preprocessors', dict(MODELS=(
         'BatchClsDataPreprocessor', 'MultiViewClsDataPreprocessor'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.cifar_lt', dict(DATASETS=('CIFAR10LT', 'CIFAR100LT'))),

@@ -1,2 +1,5 @@
 """Image classifiers on mmpretrain; imported by :mod:`nbn_mm.utils.hosts` when mmpretrain is there."""
-__all__: list[str] = []
+from .distilled_classifier import DistilledClassifier
+from .routed_classifier import RoutedClassifier
+
+__all__ = ['DistilledClassifier', 'RoutedClassifier']

@@ -31,6 +31,7 @@ class MultiExpertClsHead(LongTailClsHead):
         num_classes (int): Number of classes C.
         in_channels (int): Channels of an expert's features.
         predictor (dict, optional): See :class:`LongTailClsHead`.
+        distillation (dict, optional): Loss of the mean logits and a teacher's, for ``DistilledClassifier``.
         **kwargs: ``loss``, which takes logits ``(N, E, C)`` (``RIDELoss``), and the others of the host's head.
 
     Raises:
@@ -39,7 +40,8 @@ class MultiExpertClsHead(LongTailClsHead):
     """
 
     def __init__(self, num_classes: int, in_channels: int, num_experts: int = 3,
-                 predictor: dict[str, Any] | None = None, **kwargs: Any) -> None:
+                 predictor: dict[str, Any] | None = None, distillation: dict[str, Any] | None = None,
+                 **kwargs: Any) -> None:
         if type(num_experts) is not int or num_experts < 1:
             raise ValueError(f'head.num_experts={num_experts!r} must be an integer of at least 1.')
         super().__init__(num_classes=num_classes, in_channels=in_channels, predictor=predictor, **kwargs)
@@ -51,6 +53,7 @@ class MultiExpertClsHead(LongTailClsHead):
         cfg = dict(dict(type='Linear') if predictor is None else predictor, in_features=in_channels,
                    out_features=num_classes)
         self.experts = nn.ModuleList(nn.ModuleDict(dict(fc=build_linear_predictor(cfg))) for _ in range(num_experts))
+        self.distillation = None if distillation is None else MODELS.build(distillation)
         self._check_loss()
 
     def _check_loss(self) -> None:
@@ -88,9 +91,29 @@ class MultiExpertClsHead(LongTailClsHead):
         return self.expert_logits(feats).mean(1)
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: Sequence[DataSample] | LabelBatch,
-             **kwargs: Any) -> dict[str, Tensor]:
-        """The loss of all experts; arguments as in the host's heads."""
-        return self._get_loss(self.expert_logits(feats), data_samples, **kwargs)
+             teacher_logits: Tensor | None = None, **kwargs: Any) -> dict[str, Tensor]:
+        """The loss of all experts.
+
+        Args:
+            feats (tuple[Tensor]): E features, shape ``(N, D)``.
+            data_samples (Sequence): As in the host's heads.
+            teacher_logits (Tensor, optional): From ``DistilledClassifier``, shape ``(N, C)``.
+            **kwargs: For the loss.
+
+        Returns:
+            dict[str, Tensor]: ``loss``, and with a teacher ``distillation_loss``.
+
+        Raises:
+            ValueError: If there is a distillation without a teacher.
+        """
+        if self.distillation is not None and teacher_logits is None:
+            raise ValueError("head.distillation needs a teacher: model=dict(type='DistilledClassifier', teacher=dict("
+                             'config=..., checkpoint=...)).')
+        logits = self.expert_logits(feats)
+        losses = self._get_loss(logits, data_samples, **kwargs)
+        if self.distillation is not None:
+            losses['distillation_loss'] = self.distillation(logits.mean(1), teacher_logits)
+        return losses
 
     def predict(self, feats: tuple[Tensor, ...],
                 data_samples: Sequence[DataSample | None] | LabelBatch | None = None) -> Sequence[DataSample]:

@@ -1,0 +1,10 @@
+"""ResNet-32 (4x wide) with BN and LWS on CIFAR-100-LT, imbalance factor 200: stage 2.
+
+Train: ``python tools/train.py configs/cifar/resnet32x4_bn_lws_stage2_cifar100_lt_ir200.py``
+
+Top-1: 47.5 (Table I of the NBN paper for 4x width; published, not re-run).
+"""
+_base_ = 'resnet32x4_bn_lws_stage2_cifar100_lt.py'
+
+train_dataloader = dict(dataset=dict(dataset=dict(imbalance_factor=200)))
+load_from = 'work_dirs/resnet32x4_bn_ce_cifar100_lt_ir200/iter_13000.pth'

@@ -2,7 +2,7 @@
 
 Alshammari et al., Long-Tailed Recognition via Weight Balancing, CVPR 2022, arXiv:2203.14197, section 3.3: after each
 step of the optimiser the weight vector of every class is projected onto the L2 ball of a radius, so that small weights
-may grow and large ones are capped.
+may grow and large ones are capped. The paper pairs it with a weight decay of the classifier of its own.
 """
 from typing import Any
 
@@ -59,6 +59,8 @@ class MaxNormHook(Hook):
         fraction (float, optional): 0: the smallest norm of a class, 1: the largest. 0.1 in the authors' code.
         begin (int): The epoch (or iteration) from which to project. Defaults to 0.
         by_epoch (bool): Whether ``begin`` counts epochs. Defaults to True.
+        weight_decay (float, optional): Weight decay of the classifier from ``begin`` on, where one run holds both
+            stages; None: that of the optimiser.
 
     Raises:
         ValueError: If an option is out of range, or the module is missing, is no linear classifier, or is one on whose
@@ -72,7 +74,8 @@ class MaxNormHook(Hook):
                  radius: float | None = None,
                  fraction: float | None = None,
                  begin: int = 0,
-                 by_epoch: bool = True) -> None:
+                 by_epoch: bool = True,
+                 weight_decay: float | None = None) -> None:
         if (radius is None) == (fraction is None):
             raise ValueError(f'MaxNormHook: give exactly one of radius={radius} and fraction={fraction}.')
         if radius is not None and not 0 < radius < float('inf'):
@@ -81,11 +84,15 @@ class MaxNormHook(Hook):
             raise ValueError(f'MaxNormHook: fraction={fraction} must be in 0 … 1.')
         if begin < 0:
             raise ValueError(f'MaxNormHook: begin={begin} must not be negative.')
+        if weight_decay is not None and not 0 <= weight_decay < float('inf'):
+            raise ValueError(f'MaxNormHook: weight_decay={weight_decay} must be a number >= 0.')
         self.module = module
         self.radius = radius
         self.fraction = fraction
         self.begin = begin
         self.by_epoch = by_epoch
+        self.weight_decay = weight_decay
+        self._decays = weight_decay is None
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Take the radius of the run that is resumed."""
@@ -103,7 +110,9 @@ class MaxNormHook(Hook):
         self._check(runner)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Take the radius where the projection begins, before the first step."""
+        """Take the radius where the projection begins, before the first step, and set the weight decay."""
+        if not self._decays and self._acts(runner):
+            self._set_weight_decay(runner)
         if self.radius is None and self._acts(runner):
             self.radius = initial_radius(self._classifier(runner).weight, self.fraction)
             if not self.radius > 0:
@@ -118,6 +127,20 @@ class MaxNormHook(Hook):
         """Project."""
         if self._acts(runner):
             project_rows(self._classifier(runner).weight.data, self.radius)
+
+    def _set_weight_decay(self, runner: Any) -> None:
+        own = {id(parameter) for parameter in self._classifier(runner).parameters()}
+        for group in runner.optim_wrapper.optimizer.param_groups:
+            learning = [id(parameter) in own for parameter in group['params'] if parameter.requires_grad]
+            if not any(learning):
+                continue
+            if not all(learning):
+                raise ValueError(f'MaxNormHook: weight_decay={self.weight_decay} is meant for {self.module}, whose '
+                                 'parameters share a group of the optimiser with others that learn. Set '
+                                 "optim_wrapper.constructor='NBNOptimWrapperConstructor' with a `paramwise_cfg`, or "
+                                 'freeze the others (StageHook).')
+            group['weight_decay'] = self.weight_decay
+        self._decays = True
 
     def _acts(self, runner: Any) -> bool:
         return (runner.epoch if self.by_epoch else runner.iter) >= self.begin

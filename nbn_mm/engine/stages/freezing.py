@@ -3,6 +3,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mmengine.dist import broadcast
 from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -83,16 +84,18 @@ def check_wrapper(model: nn.Module) -> None:
 
 
 def wrap_anew(runner: Any) -> None:
-    """Wrap the model of several processes anew.
+    """Wrap the model of several processes anew, and bring all ranks to the buffers of rank 0.
 
     DistributedDataParallel waits in each step for the gradients of all parameters that learned when it was made, so a
-    parameter that is frozen later would stop the run. The new wrapper also brings all ranks to the buffers of rank 0,
-    those that a checkpoint holds.
+    parameter that is frozen later would stop the run. Statistics that batch norm took from a rank's own images would
+    let frozen layers differ from rank to rank, and from a resumed run, which has those of rank 0 everywhere.
     """
     if not is_model_wrapper(runner.model):
         return
     module = runner.model.module
     runner.model = module  # the reducer of the old wrapper goes before the new one comes
+    for buffer in module.buffers():
+        broadcast(buffer)
     runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), module)
     if runner.cfg.get('compile'):
         runner._maybe_compile('train_step')

@@ -33,7 +33,8 @@ class LongTailClsHead(LinearClsHead):
         **kwargs: ``loss``, ``topk`` and ``cal_acc`` of the host's head.
 
     Raises:
-        ValueError: If ``cal_acc`` or the loss can't take the soft labels of a batch augmentation.
+        ValueError: If ``cal_acc`` or the loss can't take the soft labels of a batch augmentation, or the loss can't stand
+            on the predictor (a method ``check_predictor`` of the loss: LDAM's margins behind logit rectification).
     """
 
     def __init__(self,
@@ -46,6 +47,9 @@ class LongTailClsHead(LinearClsHead):
         super().__init__(num_classes=num_classes, in_channels=in_channels, init_cfg=init_cfg, **kwargs)
         predictor = dict(type='Linear') if predictor is None else predictor
         self.fc = build_linear_predictor(dict(predictor, in_features=in_channels, out_features=num_classes))
+        for loss in self.loss_module.modules():
+            if hasattr(loss, 'check_predictor'):
+                loss.check_predictor(self.fc)
 
     def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample] | LabelBatch,
                   **kwargs: Any) -> dict[str, Tensor]:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class CosineLinear(nn.Module):
     """A linear predictor of unit vectors without a bias: ``scale · cos(x, w_j)``, in at least float32.
 
-    As ``head.predictor``. Losses with a scale of their own (``LDAMLoss``, ``GaussianCloudedLogitLoss``) take the cosine
-    itself, ``scale=1``.
+    As ``head.predictor``. Losses with margins in units of the cosine (``LDAMLoss``, ``GaussianCloudedLogitLoss``) have an
+    option ``scale``, too, which must be equal.
 
     Args:
         in_features (int): Channels D of the features.

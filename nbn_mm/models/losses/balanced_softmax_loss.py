@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...datasets.class_counts import ClassCounts
 from .class_count_loss import ClassCountLoss
+from .labels import check_labels, check_shapes
 from .reduction import check_reduction, weighted_reduction
 
 
@@ -29,17 +30,12 @@ def log_class_prior(class_counts: Tensor | Sequence[float]) -> Tensor:
 
 
 def _check_target(target: Tensor, log_prior: Tensor, names: Sequence[str] | None, ignore_index: int) -> None:
-    num_classes = len(log_prior)
     empty = torch.isneginf(log_prior)
     if target.is_floating_point():
         hit = (target > 0).any(0) & empty
     else:
+        check_labels(target, len(log_prior), ignore_index)
         valid = target[target != ignore_index]
-        outside = (valid < 0) | (valid >= num_classes)
-        if outside.any():
-            raise ValueError(f'label {int(valid[outside][0])} is outside of the {num_classes} classes '
-                             f'(0 … {num_classes - 1}). Check the labels of train_dataloader.dataset and '
-                             '`head.num_classes`.')
         hit = torch.zeros_like(empty)
         hit[valid.long()] = True
         hit &= empty
@@ -48,21 +44,6 @@ def _check_target(target: Tensor, log_prior: Tensor, names: Sequence[str] | None
         name = index if names is None else f'{index} ({names[index]})'
         raise ValueError(f'a target has class {name}, whose class count is 0: balanced softmax gives it the '
                          'probability 0. The class counts are not those of this training set; check `class_counts`.')
-
-
-def _check_shapes(logits: Tensor, target: Tensor, num_counts: int) -> None:
-    if logits.dim() != 2:
-        raise ValueError(f'balanced softmax expects logits (N, C), got shape {tuple(logits.shape)}.')
-    if logits.size(1) != num_counts:
-        raise ValueError(f'balanced softmax got {logits.size(1)} logits, but class counts of {num_counts} classes. '
-                         'Change `head.num_classes` or `class_counts`.')
-    expected = tuple(logits.shape) if target.is_floating_point() else (len(logits), )
-    if tuple(target.shape) != expected:
-        raise ValueError(f'balanced softmax of logits {tuple(logits.shape)} expects labels {(len(logits), )} of an '
-                         f'integer dtype or soft labels {tuple(logits.shape)} of a floating one, got shape '
-                         f'{tuple(target.shape)} of {target.dtype}.'
-                         + (' The columns of soft labels follow `data_preprocessor.num_classes`.'
-                            if target.is_floating_point() else ''))
 
 
 def balanced_softmax_loss(logits: Tensor,
@@ -100,7 +81,7 @@ def balanced_softmax_loss(logits: Tensor,
     """
     check_reduction('balanced softmax', reduction, avg_factor)
     log_prior = log_class_prior(class_counts) if log_prior is None else log_prior
-    _check_shapes(logits, target, len(log_prior))
+    check_shapes('balanced softmax', logits, target, len(log_prior))
     if check_target:
         _check_target(target, log_prior.to(target.device), class_names, ignore_index)
     dtype = torch.promote_types(logits.dtype, torch.float32)

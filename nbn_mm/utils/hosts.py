@@ -43,6 +43,8 @@ HOST_PARTS: tuple[HostPart, ...] = (
         'BatchClsDataPreprocessor', 'MultiViewClsDataPreprocessor'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.cifar_lt', dict(DATASETS=('CIFAR10LT', 'CIFAR100LT'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.cmo_dataset', dict(DATASETS=('CMODataset', ))),
+    HostPart('mmpretrain', 'nbn_mm.datasets.image_list_lt', dict(DATASETS=(
+        'ImageListLT', 'ImageNetLT', 'INaturalist2018', 'PlacesLT'))),
     HostPart('mmpretrain', 'nbn_mm.datasets.digits_lt', dict(DATASETS=('DigitsLT', ))),
     HostPart('mmpretrain', 'nbn_mm.datasets.device_dataset', dict(DATASETS=('DeviceDataset', ))),
     HostPart('mmdet', 'nbn_mm.models.roi_heads', dict(MODELS=(

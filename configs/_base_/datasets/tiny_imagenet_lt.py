@@ -1,6 +1,6 @@
 # Tiny-ImageNet-LT: 200 classes, 21,549 training photographs of 64 x 64, 500 ... 5 a class, 10,000 balanced test images.
 # The images live on the device of the model; tiny_imagenet_lt_per_image.py reads and augments them one by one.
-dataset_type = 'CustomDataset'
+dataset_type = 'ImageListLT'
 data_root = 'data/tiny_imagenet_lt'
 classes = data_root + '/classes.txt'
 
@@ -25,7 +25,6 @@ train_dataloader = dict(
         dataset=dict(
             type=dataset_type,
             data_root=data_root,
-            data_prefix='',
             ann_file='TinyImageNet_LT_train.txt',
             classes=classes,
             pipeline=load_pipeline),
@@ -40,9 +39,9 @@ val_dataloader = dict(
         dataset=dict(
             type=dataset_type,
             data_root=data_root,
-            data_prefix='',
             ann_file='TinyImageNet_LT_test.txt',
             classes=classes,
+            test_mode=True,
             pipeline=load_pipeline),
         pipeline=test_pipeline))
 test_dataloader = val_dataloader

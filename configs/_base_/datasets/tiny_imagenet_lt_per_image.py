@@ -9,7 +9,6 @@ train_dataloader = dict(
         _delete_=True,
         type={{_base_.dataset_type}},
         data_root={{_base_.data_root}},
-        data_prefix='',
         ann_file='TinyImageNet_LT_train.txt',
         classes={{_base_.classes}},
         pipeline=[dict(type='LoadImageFromFile'), *_base_.train_pipeline]))

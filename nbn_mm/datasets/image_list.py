@@ -1,0 +1,209 @@
+"""List files of images: reading them, and what can be wrong with them.
+
+The form is that of ImageNet-LT (Liu et al., Large-Scale Long-Tailed Recognition in an Open World, CVPR 2019,
+arXiv:1904.05160): one image a line, its path, a blank and the number of its class.
+"""
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff')
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Images and their classes.
+
+    Args:
+        paths (tuple[str]): Relative to the folder of the images, length N.
+        labels (np.ndarray): int64, shape ``(N, )``.
+        source (str): Where they come from, for messages.
+        classes (tuple[str], optional): Class names, in label order, where the source tells them.
+    """
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    source: str
+    classes: tuple[str, ...] | None = None
+
+    def counts(self, num_classes: int | None = None) -> np.ndarray:
+        """Images of each class, int64, shape ``(C, )``."""
+        return np.bincount(self.labels, minlength=num_classes or 0)
+
+
+def read_image_list(path: str | PathLike) -> ImageList:
+    """Read a list file.
+
+    Args:
+        path (str | PathLike): Lines of ``path label``; empty lines are passed over.
+
+    Returns:
+        ImageList: In the order of the file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If lines are unreadable, an image stands twice, or there is none; with the line numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no list file {str(path)!r}.')
+    paths: list[str] = []
+    labels: list[int] = []
+    numbers: list[int] = []
+    unreadable = []
+    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, label = line.strip().rpartition(' ')
+        if not name or not label.isdecimal():
+            unreadable.append(number)
+            continue
+        paths.append(name.strip())
+        labels.append(int(label))
+        numbers.append(number)
+    if unreadable:
+        raise ValueError(f'{path}: {len(unreadable)} lines are no `path label`: {some(unreadable, "line {}")}.')
+    first: dict[str, int] = {}
+    twice = []
+    for name, number in zip(paths, numbers, strict=True):
+        if first.setdefault(name, number) != number:
+            twice.append(f'{number} (as line {first[name]}, {name})')
+    if twice:
+        raise ValueError(f'{path}: {len(twice)} images stand twice: {some(twice, "line {}")}.')
+    if not paths:
+        raise ValueError(f'{path} lists no images.')
+    return ImageList(tuple(paths), np.array(labels, dtype=np.int64), str(path))
+
+
+def scan_image_folder(folder: str | PathLike) -> ImageList:
+    """List a folder of one subfolder a class, both in alphabetical order.
+
+    Args:
+        folder (str | PathLike): The folder.
+
+    Returns:
+        ImageList: With the names of the subfolders as class names.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it has no subfolders, or one of them holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f'there is no folder {str(folder)!r}.')
+    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if not classes:
+        raise ValueError(f'{str(folder)!r} holds no subfolders; one a class is expected.')
+    paths: list[str] = []
+    labels: list[int] = []
+    empty = []
+    for label, name in enumerate(classes):
+        members = sorted(str(Path(root, file).relative_to(folder)) for root, _, files in os.walk(folder / name)
+                         for file in files if file.lower().endswith(IMAGE_SUFFIXES))
+        if not members:
+            empty.append(name)
+        paths += members
+        labels += [label] * len(members)
+    if empty:
+        raise ValueError(f'{str(folder)!r}: {len(empty)} class folders hold no image: {some(empty)}.')
+    return ImageList(tuple(paths), np.array(labels, dtype=np.int64), str(folder), tuple(classes))
+
+
+def check_classes(images: ImageList, num_classes: int | None = None, complete: bool = True) -> None:
+    """Raise if labels lie outside of the classes, or, where all classes are expected, have gaps.
+
+    Args:
+        images (ImageList): The list.
+        num_classes (int, optional): Number of classes. Defaults to the largest label plus one.
+        complete (bool): Whether every class must have an image. Defaults to True.
+
+    Raises:
+        ValueError: With the labels in question.
+    """
+    if num_classes is not None:
+        outside = sorted({int(label) for label in images.labels if label >= num_classes})
+        if outside:
+            raise ValueError(f'{images.source}: labels outside of the {num_classes} classes (0 … {num_classes - 1}): '
+                             f'{some(outside)}. Check `classes` of the data set and the list.')
+    counts = images.counts(num_classes)
+    gaps = np.flatnonzero(counts == 0).tolist()
+    if complete and gaps:
+        raise ValueError(f'{images.source}: {len(gaps)} of {len(counts)} class ids have no image: {some(gaps)}. Class '
+                         'ids must run from 0 without gaps in a training list.')
+
+
+def find_missing(paths: Sequence[str], folder: str | PathLike) -> list[str]:
+    """Which of the files do not exist; each folder is listed once, no file is asked for by itself.
+
+    Args:
+        paths (Sequence[str]): Relative to ``folder``.
+        folder (str | PathLike): Folder of the images.
+
+    Returns:
+        list[str]: The missing ones, in order.
+    """
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        parent, name = os.path.split(path)
+        if parent not in listings:
+            try:
+                with os.scandir(os.path.join(folder, parent)) as entries:
+                    listings[parent] = {entry.name for entry in entries}
+            except (FileNotFoundError, NotADirectoryError):
+                listings[parent] = set()
+        if name not in listings[parent]:
+            missing.append(path)
+    return missing
+
+
+def check_files(images: ImageList, folder: str | PathLike) -> None:
+    """Raise if images of the list are absent.
+
+    Raises:
+        FileNotFoundError: How many, of how many, and the first five.
+    """
+    missing = find_missing(images.paths, folder)
+    if missing:
+        raise FileNotFoundError(f'{images.source}: {len(missing)} of {len(images.paths)} images are not in '
+                                f'{str(folder)!r}: {some(missing)}. Check `data_root` and `data_prefix`.')
+
+
+def class_folders(images: ImageList) -> tuple[str, ...] | None:
+    """The folder right above the images of each class, if every class has one of its own; None otherwise."""
+    folders: dict[int, str] = {}
+    for path, label in zip(images.paths, images.labels.tolist(), strict=True):
+        name = os.path.basename(os.path.dirname(path))
+        if folders.setdefault(label, name) != name:
+            return None
+    names = tuple(folders[label] for label in sorted(folders))
+    return names if all(names) and len(set(names)) == len(names) == max(folders) + 1 else None
+
+
+def write_image_list(images: ImageList, path: str | PathLike) -> None:
+    """Write a list file.
+
+    Args:
+        images (ImageList): What to write.
+        path (str | PathLike): The file; folders on the way are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f'{name} {label}' for name, label in zip(images.paths, images.labels.tolist(), strict=True)]
+    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+def duplicates_between(lists: Sequence[ImageList]) -> list[str]:
+    """Images that stand in more than one of several lists."""
+    seen = Counter(name for images in lists for name in set(images.paths))
+    return sorted(name for name, times in seen.items() if times > 1)
+
+
+def some(items: Sequence, form: str = '{}', number: int = 5) -> str:
+    """The first items as text."""
+    text = ', '.join(form.format(item) for item in items[:number])
+    return text + (', …' if len(items) > number else '')

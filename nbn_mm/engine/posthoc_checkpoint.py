@@ -38,7 +38,8 @@ def posthoc_checkpoint(config: str, checkpoint: str, out: str, method: str, tau:
     A linear classifier (logit rectification behind it included) becomes another linear classifier: exact, and nothing
     new is needed at test. One that is not linear in its input (a normalised classifier) keeps its weights and gets the
     child ``logit_affine`` of ``CalibratedPredictor``. In a detector each box head is calibrated; its columns behind the
-    classes (background, Seesaw's objectness) stay as they are.
+    classes (background, Seesaw's objectness) stay as they are. Several experts are calibrated alike, which is to
+    calibrate the mean of their logits (by its own statistics); tau-normalisation takes the weights of each.
 
     Args:
         config (str): Config of the trained network.
@@ -82,8 +83,9 @@ def posthoc_checkpoint(config: str, checkpoint: str, out: str, method: str, tau:
             moments = proposal_logit_moments(config, checkpoint, record, num_batches, options=options)
         else:
             saved = save_logits(config, checkpoint, 'train', work_dir=work_dir)
-            moments = [LogitMoments()]
-            moments[0].update(torch.from_numpy(saved.logits))
+            ensemble = LogitMoments()
+            ensemble.update(torch.from_numpy(saved.logits))
+            moments = [ensemble] * len(classifiers)
     state, lines = dict(loaded['state_dict']), []
     for classifier, found in zip(classifiers, moments, strict=True):
         lines.append(_calibrate(classifier, state, record, found, method, tau, keep_bias, iif))
@@ -131,8 +133,9 @@ def _calibrate(classifier: _Classifier, state: dict, record: ClassCounts, moment
                          'option for another predictor.')
     state[f'{classifier.name}.logit_affine.scale'] = affine.scale.to(like)
     state[f'{classifier.name}.logit_affine.shift'] = affine.shift.to(like)
-    classifier.head[classifier.field] = ConfigDict(
-        type='CalibratedPredictor', predictor=copy.deepcopy(classifier.head[classifier.field]))
+    predictor = classifier.head[classifier.field]
+    if predictor.type != 'CalibratedPredictor':  # of several experts the first has done it
+        classifier.head[classifier.field] = ConfigDict(type='CalibratedPredictor', predictor=copy.deepcopy(predictor))
     return f'{classifier.name}: {method} stands behind it, as the buffers of logit_affine.{order}'
 
 
@@ -152,6 +155,10 @@ def _classifiers(model: nn.Module, cfg: ConfigDict) -> list[_Classifier]:
         return [_Classifier(f'{name}.fc_cls', head.fc_cls, head.num_classes, head_cfg, 'cls_predictor_cfg')
                 for (name, head), head_cfg in zip(boxes, head_cfgs, strict=True)]
     head = getattr(model, 'head', None)
+    if isinstance(getattr(head, 'experts', None), nn.ModuleList):
+        cfg.head.setdefault('predictor', ConfigDict(type='Linear'))
+        return [_Classifier(f'head.experts.{k}.fc', expert['fc'], head.num_classes, cfg.head, 'predictor')
+                for k, expert in enumerate(head.experts)]
     if not isinstance(getattr(head, 'fc', None), nn.Module) or not hasattr(head, 'num_classes'):
         kind = (cfg.get('head') or {}).get('type')
         raise ValueError(f'model.head.type={kind!r} has no one classifier fc that could be calibrated.')

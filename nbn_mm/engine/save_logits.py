@@ -21,28 +21,40 @@ RESAMPLING = ('RepeatDataset', 'ClassBalancedDataset')
 
 
 class _LogitsMetric(ClassGroupMetric):
-    """Keeps logits and labels in the order of the data set; the logits come from a forward hook on the head."""
+    """Keeps logits and labels in the order of the data set.
 
-    def __init__(self, head: nn.Module, with_features: bool) -> None:
+    Args:
+        model (nn.Module): The classifier. Its ``predict`` is replaced on this object by one that asks the head for its
+            logits, too.
+        with_features (bool): Whether to keep what the classifier gets.
+    """
+
+    def __init__(self, model: nn.Module, with_features: bool) -> None:
         super().__init__(prefix='logits')
+        self.model = model
         self.with_features = with_features
         self.logits: list[np.ndarray] = []
         self.features: list[np.ndarray] = []
         self._last: Tensor | None = None
         self.labels: np.ndarray | None = None
-        head.register_forward_hook(self._take)
+        model.predict = self._predict
 
-    def _take(self, head: nn.Module, inputs: tuple, output: Any) -> None:
-        if not isinstance(output, Tensor) or output.dim() != 2:
-            raise LaunchError(f'{type(head).__name__} of model.head gives {type(output).__name__}, and no logits '
+    def _predict(self, inputs: Tensor, data_samples: Any = None, **kwargs: Any) -> Any:
+        head, feats = self.model.head, self.model.extract_feat(inputs)
+        logits = head(feats)
+        if not isinstance(logits, Tensor) or logits.dim() != 2:
+            raise LaunchError(f'{type(head).__name__} of model.head gives {type(logits).__name__}, and no logits '
                               '(N, C) that could be saved.')
-        self._last = output.detach().float()
+        self._last = logits.detach().float()
         self.logits.append(self._last.cpu().numpy())
         if self.with_features:
-            self.features.append(head.pre_logits(*inputs).detach().float().cpu().numpy())
+            features = head.pre_logits(feats)  # of several experts a tuple
+            features = features if isinstance(features, Tensor) else torch.cat(features, dim=1)
+            self.features.append(features.detach().float().cpu().numpy())
+        return head.predict(feats, data_samples, **kwargs)
 
     def reduce(self, scores: Tensor, labels: Tensor, ranks: Tensor) -> list[tuple]:
-        """The label of each image, if the predictions are the softmax of the logits that the hook saw."""
+        """The label of each image, if the predictions are the softmax of the logits."""
         if self._last is None or not torch.allclose(self._last.softmax(1).to(scores), scores, rtol=1e-3, atol=1e-5):
             raise LaunchError('the predictions are not the softmax of what model.head gives; its logits cannot be '
                               'saved.')
@@ -150,7 +162,7 @@ def save_logits(config: str, checkpoint: str, split: str = 'test', features: boo
     head = getattr(runner.model, 'head', None)
     if head is None:
         raise LaunchError(f'model.type={cfg.model.type!r} of {config} has no head whose logits could be saved.')
-    metric = _LogitsMetric(head, features)
+    metric = _LogitsMetric(runner.model, features)
     metric.dataset_meta = runner.test_dataloader.dataset.metainfo
     runner.test_evaluator.metrics.append(metric)
     runner.test()

@@ -35,7 +35,8 @@ class MultiExpertClsHead(LongTailClsHead):
         **kwargs: ``loss``, which takes logits ``(N, E, C)`` (``RIDELoss``), and the others of the host's head.
 
     Raises:
-        ValueError: If ``num_experts`` is below 1, the loss takes the logits of one classifier, ``cal_acc`` is set, or
+        ValueError: If ``num_experts`` is below 1, logit rectification stands over another predictor than a linear one or
+            below a loss with margins, the loss takes the logits of one classifier, ``cal_acc`` is set, or
             the features are not those of E experts.
     """
 
@@ -57,6 +58,10 @@ class MultiExpertClsHead(LongTailClsHead):
         self._check_loss()
 
     def _check_loss(self) -> None:
+        predictor = self.experts[0]['fc']
+        if hasattr(predictor, 'logit_rectification') and not isinstance(predictor, nn.Linear):
+            raise ValueError(f'head.predictor: logit rectification over {type(predictor).__name__}; experts take it '
+                             "over a linear classifier, predictor=dict(type='RectifiedPredictor', base='Linear').")
         if not getattr(self.loss_module, 'takes_experts', False):
             name = type(self.loss_module).__name__
             raise ValueError(f'head.loss={name} takes the logits of one classifier. Give every expert this loss by '

@@ -5,6 +5,7 @@ from .balanced_softmax_loss import BalancedSoftmaxLoss, balanced_softmax_loss, l
 from .box_balanced_softmax_loss import BoxBalancedSoftmaxLoss, count_with_background
 from .class_balanced_loss import ClassBalancedLoss, class_balanced_loss
 from .class_count_loss import ClassCountLoss
+from .distillation_loss import DistillationLoss, distillation_loss
 from .effective_number import effective_number_weights
 from .equalization_loss import EqualizationLoss, equalization_loss
 from .fast_seesaw_cls_loss import FastSeesawClsLoss
@@ -25,6 +26,7 @@ __all__ = [
     'BoxBalancedSoftmaxLoss',
     'ClassBalancedLoss',
     'ClassCountLoss',
+    'DistillationLoss',
     'EqualizationLoss',
     'FastSeesawClsLoss',
     'FastSeesawLoss',
@@ -40,6 +42,7 @@ __all__ = [
     'balanced_softmax_loss',
     'class_balanced_loss',
     'count_with_background',
+    'distillation_loss',
     'effective_number_weights',
     'equalization_loss',
     'expert_divergence',

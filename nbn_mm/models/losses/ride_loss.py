@@ -64,7 +64,7 @@ class RIDELoss(ClassCountLoss):
     Two forms::
 
         # RIDE's own, over CosineLinear(scale=30); StageHook's reweight=True turns on both re-weightings
-        loss=dict(type='RIDELoss', base=dict(type='LDAMLoss', max_margin=15, scale=1), diversity_factor=-0.45)
+        loss=dict(type='RIDELoss', base=dict(type='LDAMLoss', scale=30), diversity_factor=-0.45)
         # that of the published NBN code, over linear or rectified predictors
         loss=dict(type='RIDELoss', base=dict(type='BalancedSoftmaxLoss'), diversity_factor=-0.2)
 

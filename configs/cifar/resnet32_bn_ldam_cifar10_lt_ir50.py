@@ -1,0 +1,9 @@
+"""ResNet-32 with BN and LDAM on CIFAR-10-LT, imbalance factor 50.
+
+Train: ``python tools/train.py configs/cifar/resnet32_bn_ldam_cifar10_lt_ir50.py``
+
+Top-1: 84.3 (Table I of the NBN paper; published, not re-run).
+"""
+_base_ = 'resnet32_bn_ldam_cifar10_lt.py'
+
+train_dataloader = dict(dataset=dict(dataset=dict(imbalance_factor=50)))

@@ -1,0 +1,9 @@
+"""ResNet-32 (4x wide) with BN and focal loss on CIFAR-100-LT, imbalance factor 100.
+
+Train: ``python tools/train.py configs/cifar/resnet32x4_bn_focal_cifar100_lt.py``
+
+Top-1: 46.3 (Table I of the NBN paper for 4x width; published, not re-run).
+"""
+_base_ = 'resnet32x4_bn_ce_cifar100_lt.py'
+
+model = dict(head=dict(loss=dict(_delete_=True, type='FocalLoss', gamma=2.0, alpha=0.25)))

@@ -1,0 +1,9 @@
+"""ResNet-32 (4x wide) with BN and LDAM on CIFAR-100-LT, imbalance factor 200.
+
+Train: ``python tools/train.py configs/cifar/resnet32x4_bn_ldam_cifar100_lt_ir200.py``
+
+Top-1: 42.3 (Table I of the NBN paper for 4x width; published, not re-run).
+"""
+_base_ = 'resnet32x4_bn_ldam_cifar100_lt.py'
+
+train_dataloader = dict(dataset=dict(dataset=dict(imbalance_factor=200)))

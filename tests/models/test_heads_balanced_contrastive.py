@@ -224,3 +224,30 @@ def test_averaged_copies_and_step():
     second = other.train_step(copy.deepcopy(data), OptimWrapper(torch.optim.SGD(other.parameters(), lr=0.1)))
     torch.testing.assert_close(first, second)
     assert model.backbone.nbn.magnitude.item() != 1
+
+
+@pytest.mark.parametrize('leaf', ['imagenet_lt/resnext50_bn_bcl_imagenet_lt', 'inat18/resnet50_nbn_lr_bcl_inat18',
+                                  'tiny_imagenet_lt/resnet18q_bn_bcl_8e_tiny_imagenet_lt'])
+def test_views_of_the_leaves(tmp_path, leaf):
+    """The pipelines make three views that differ; contrastive ones have the published colour changes."""
+    from mmcv.transforms import Compose
+    from mmengine.registry import DefaultScope
+    from PIL import Image
+
+    size = 64 if 'tiny' in leaf else 224
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 255, (size, size + 16, 3), dtype=np.uint8)[:, :size]).save(tmp_path / 'a.png')
+    pipeline = Config.fromfile(ROOT / 'configs' / f'{leaf}.py').train_dataloader.dataset.pipeline
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        compose = Compose(pipeline)
+    grey = 0
+    for seed in range(40):
+        np.random.seed(seed)
+        item = compose(dict(img_path=str(tmp_path / 'a.png'), gt_label=1))
+        views = item['inputs']
+        assert [tuple(view.shape) for view in views] == [(3, size, size)] * 3
+        assert not torch.equal(views[0], views[1]) and not torch.equal(views[1], views[2])
+        grey += sum(torch.equal(view[0], view[1]) for view in views[1:])
+        if size == 224 and seed == 2:
+            return
+    assert 6 <= grey <= 27  # of 80 at 0.2

@@ -39,13 +39,19 @@ def network(config, checkpoint):
     return model.eval(), cfg
 
 
-def training_features(model):
-    """What the classifier gets of each training image, in order and without augmentation."""
+def training_images(model):
+    """The training images in order and without augmentation, and their labels."""
     dataset = tiny.TinyLongTail(pipeline=[])
     images = torch.stack([torch.from_numpy(dataset[i]['img']).permute(2, 0, 1) for i in range(len(dataset))])
     data = model.data_preprocessor(dict(inputs=images, data_samples=None), False)
+    return data['inputs'], [dataset[i]['gt_label'] for i in range(len(dataset))]
+
+
+def training_features(model):
+    """What the classifier gets of each training image."""
+    images, labels = training_images(model)
     with torch.no_grad():
-        return model.extract_feat(data['inputs'])[-1], [dataset[i]['gt_label'] for i in range(len(dataset))]
+        return model.extract_feat(images)[-1], labels
 
 
 def test_training_logits_are_those_of_each_image_once_and_unaugmented(run):
@@ -94,6 +100,34 @@ def test_calibrated_network(run, method, tmp_path):
     assert meta['posthoc'].startswith(method) and meta['class_counts']['images'] == list(counts)
     with pytest.raises(ValueError, match='was calibrated already'):
         posthoc_checkpoint(str(tmp_path / 'out.py'), str(tmp_path / 'out.pth'), str(tmp_path / 'again.pth'), method)
+
+
+@pytest.mark.parametrize('method', ['logn', 'tau_norm'])
+def test_experts_are_calibrated_as_an_ensemble(method, tmp_path):
+    cfg = tiny.config(tmp_path, epochs=1)
+    cfg.model.backbone = dict(type='MultiExpertBackbone', network='CIFARResNet', depth=8, num_experts=2)
+    cfg.model.head = dict(type='MultiExpertClsHead', num_experts=2, num_classes=3, in_channels=64,
+                          loss=dict(type='RIDELoss', base=dict(type='CrossEntropyLoss')))
+    cfg.dump(tmp_path / 'trained.py')
+    torch.manual_seed(0)
+    before = build_model(cfg).eval()
+    for expert in before.head.experts:
+        torch.nn.init.normal_(expert['fc'].bias)
+    counts = dict(classes=['cat', 'dog', 'eel'], images=list(tiny.COUNTS))
+    torch.save(dict(state_dict=before.state_dict(), meta=dict(class_counts=counts)), tmp_path / 'trained.pth')
+    text = posthoc_checkpoint(*(str(tmp_path / name) for name in ('trained.py', 'trained.pth', 'out.pth')), method)
+    assert 'head.experts.0.fc' in text and 'head.experts.1.fc' in text
+    after, _ = network(tmp_path / 'out.py', tmp_path / 'out.pth')
+    images, _ = training_images(before)
+    with torch.no_grad():
+        feats = before.extract_feat(images)
+        old, new = before.head(feats).double(), after.head(feats)
+    if method == 'logn':
+        expected = reference.log_n(old.tolist(), old.tolist())
+    else:
+        expected = np.mean([reference.tau_normalized(feat.tolist(), expert['fc'].weight.tolist(), 1)
+                            for feat, expert in zip(feats, before.head.experts, strict=True)], axis=0)
+    np.testing.assert_allclose(new, expected, rtol=2e-4, atol=2e-4)
 
 
 def test_calibration_acts_at_test_only():

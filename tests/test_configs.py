@@ -17,7 +17,7 @@ LEAVES = sorted(p for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p
 IDS = [p.relative_to(ROOT / 'configs').as_posix() for p in LEAVES]
 
 
-def build(cfg):
+def build(cfg, initialise=True):
     host = cfg.default_scope
     if host_error(host) is not None:
         pytest.skip(f'{host} does not import: {host_error(host)}')
@@ -27,19 +27,60 @@ def build(cfg):
         if preprocessor is not None:
             model_cfg.setdefault('data_preprocessor', preprocessor)
         model = MODELS.build(model_cfg)
-    model.init_weights()
+    if initialise:
+        model.init_weights()
     return model
 
 
 def images_of(dataset):
-    return dataset.dataset if 'dataset' in dataset else dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
 
 
-@pytest.mark.parametrize('path', [p for p in LEAVES if p.parent.name != 'lvis'],  # see test_configs_lvis.py
-                         ids=[i for i in IDS if not i.startswith('lvis/')])
-def test_leaf_builds_what_its_name_says(path):
+@pytest.fixture
+def weights_undrawn(monkeypatch):
+    """Large networks are built without drawing numbers, which takes nearly all of the time."""
+    for name in ('kaiming_uniform_', 'uniform_', 'normal_'):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)
+
+
+# folder -> type of the data set, classes
+FAMILIES = dict(imagenet_lt=('ImageNetLT', 1000), inat18=('INaturalist2018', 8142), places_lt=('PlacesLT', 365),
+                tiny_imagenet_lt=('ImageListLT', 200))
+SMALL = [p for p in LEAVES if p.parent.name in ('cifar', 'demo') or 'resnet18q' in p.stem]
+LARGE = [p for p in LEAVES if p not in SMALL and p.parent.name != 'lvis']  # see test_configs_lvis.py
+
+
+def name_of(path):
+    return path.relative_to(ROOT / 'configs').as_posix()
+
+
+@pytest.mark.parametrize('path', LARGE, ids=name_of)
+def test_large_leaf_builds_what_its_name_says(path, weights_undrawn):
+    check_leaf(path, initialise=False)
+
+
+@pytest.mark.parametrize('path', [p for p in LEAVES if p.parent.name in FAMILIES], ids=name_of)
+def test_leaf_names_the_data_of_its_family(path):
     cfg = Config.fromfile(path)
-    model = build(cfg)
+    kind, num_classes = FAMILIES[path.parent.name]
+    assert cfg.model.head.num_classes == num_classes
+    assert cfg.model.data_preprocessor.get('num_classes', num_classes) == num_classes
+    assert {images_of(cfg[f'{name}_dataloader'].dataset).type for name in ('train', 'val', 'test')} == {kind}
+    splits = [images_of(cfg[f'{name}_dataloader'].dataset).get('split') for name in ('train', 'val', 'test')]
+    assert splits == dict(imagenet_lt=['train', 'val', 'test'], places_lt=['train', 'val', 'test'],
+                          inat18=['train', 'val', 'val'], tiny_imagenet_lt=[None] * 3)[path.parent.name]
+
+
+@pytest.mark.parametrize('path', SMALL, ids=name_of)
+def test_leaf_builds_what_its_name_says(path):
+    check_leaf(path)
+
+
+def check_leaf(path, initialise=True):
+    cfg = Config.fromfile(path)
+    model = build(cfg, initialise)
     placed = [m for m in model.modules() if isinstance(m, NBN)]
     parts = path.stem.split('_')
     assert bool(placed) == ('nbn' in parts)

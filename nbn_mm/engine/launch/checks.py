@@ -57,7 +57,7 @@ def pretrained_weights(cfg: Config) -> dict[str, str]:
 
 
 def check_pretrained(cfg: Config) -> None:
-    """Raise an error when a local file of pretrained weights in the model (``init_cfg``) is missing.
+    """Raise an error when a local file of pretrained weights in the model (``init_cfg``), or of its teacher, is missing.
 
     Raises:
         LaunchError: If it is no file.
@@ -65,6 +65,11 @@ def check_pretrained(cfg: Config) -> None:
     for field, path in pretrained_weights(cfg).items():
         if field != 'load_from':
             check_file(path, field)
+    teacher = (cfg.get('model') or {}).get('teacher')
+    if isinstance(teacher, dict):
+        for key in ('config', 'checkpoint'):
+            if isinstance(teacher.get(key), str):
+                check_file(teacher[key], f'model.teacher.{key}')
 
 
 def _parts(node: Any, field: str = '') -> Iterator[tuple[str, str, dict]]:

@@ -31,7 +31,8 @@ def test_table_of_methods(logits):
     assert (saved.logits == read_logits(logits / 'train.npz').logits).all()
     code, output = run_tool(
         'analysis_tools/posthoc.py', 'test.npz', '--method', 'logit_adjustment', 'logn', 'tau_norm', 'iif', '--tau',
-        '0.5', '1', '--train', 'train.npz', '--few', '5', '--many', '5', '--out', 'a/t.csv', 'a/t.json', 'a/t.md', cwd=logits)
+        '0.5', '1', '--train', 'train.npz', '--few', '5', '--many', '5', '--out', 'a/t.csv', 'a/t.json', 'a/t.md',
+        cwd=logits)
     assert code == 0, output
     table = [line for line in output.splitlines() if line.startswith('|')]
     assert [line.split('|')[1].strip() for line in table[2:]] == [

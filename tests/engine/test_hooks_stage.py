@@ -56,6 +56,14 @@ def test_exactly_what_the_policy_says_changes(tmp_path, backbone, norm, train, e
     assert changed(loaded(tmp_path / 'epoch_1.pth')['state_dict'], stage_1) == set(stage_1), 'stage 1 trains all'
 
 
+def test_gradients_that_were_accumulated_move_no_frozen_parameter(tmp_path):
+    """The stage begins after two of four batches, whose gradients are still there."""
+    cfg = stage_config(tmp_path, [dict(CRT, begin=2)], epochs=3)
+    cfg.optim_wrapper.accumulative_counts = 4
+    runner = run(cfg)
+    assert changed(loaded(tmp_path / 'epoch_2.pth')['state_dict'], weights(runner)) == CLASSIFIER
+
+
 def test_two_runs_equal_one(tmp_path):
     """A run from the checkpoint draws and computes what the stage of the one run does."""
     whole = run(stage_config(tmp_path / 'one', [dict(CRT, begin=2)]))

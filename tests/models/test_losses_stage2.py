@@ -47,7 +47,7 @@ def test_values_and_gradients(form, weighted, soft, reduction):
     logits, target = inputs(soft)
     weight = torch.rand(6, generator=torch.Generator().manual_seed(1)) if weighted else None
     if form == 'reweight':
-        loss = generalized_reweight_loss(logits, target, generalized_reweight(COUNTS, 1.2), weight, reduction)
+        loss = generalized_reweight_loss(logits, target, generalized_reweight(COUNTS, 1.2), 4, weight, reduction)
         expected = reweighted_loss(logits.tolist(), target.tolist(), COUNTS, 1.2)
     else:
         eps = label_aware_smoothing(COUNTS, 0.4, 0.1)
@@ -135,8 +135,10 @@ def test_bad_calls(kind):
     logits, target = inputs()
     with pytest.raises(RuntimeError, match=f'{kind} has no class counts.*ClassCountsHook'):
         MODELS.build(dict(type=kind))(logits, target)
-    with pytest.raises(ValueError, match=r'with 3 classes got logits \(6, 4\)'):
+    with pytest.raises(ValueError, match='got 4 logits, but class counts of 3 classes'):
         loss_module(kind, counts=[3, 2, 1])(logits, target)
+    with pytest.raises(ValueError, match='label 4 is outside of the 4 classes'):
+        loss_module(kind)(logits, target.clone().fill_(4))
     with pytest.raises(ValueError, match='avg_factor does not go with'):
         loss_module(kind)(logits, target, avg_factor=2.0, reduction_override='sum')
     with pytest.raises(ValueError, match='class 1 has 0 training images'):

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor
 
 from ...datasets.class_counts import ClassCounts
 from .class_count_loss import ClassCountLoss
-from .reduction import check_reduction, weighted_reduction
+from .label_cross_entropy import label_cross_entropy
+from .labels import check_number
 
 
 def generalized_reweight(class_counts: Tensor | Sequence[float], rho: float) -> Tensor:
@@ -32,7 +32,7 @@ def generalized_reweight(class_counts: Tensor | Sequence[float], rho: float) -> 
     Raises:
         ValueError: If rho is negative, or a class has no images.
     """
-    _check_rho(rho)
+    check_number('generalized re-weight', 'rho', rho, 0)
     counts = torch.as_tensor(class_counts).double()
     if not (counts > 0).all():
         index = int((~(counts > 0)).nonzero()[0])
@@ -41,18 +41,15 @@ def generalized_reweight(class_counts: Tensor | Sequence[float], rho: float) -> 
     return (-rho * counts.log()).softmax(0) * len(counts)
 
 
-def _check_rho(rho: float) -> None:
-    if not 0 <= rho < float('inf'):
-        raise ValueError(f'generalized re-weight: rho={rho} must be a number >= 0.')
-
-
 def generalized_reweight_loss(logits: Tensor,
                               target: Tensor,
-                              class_weight: Tensor,
+                              class_weight: Tensor | None,
+                              num_classes: int,
                               weight: Tensor | None = None,
                               reduction: str = 'mean',
                               avg_factor: float | None = None,
-                              ignore_index: int = -100) -> Tensor:
+                              ignore_index: int = -100,
+                              check_target: bool = True) -> Tensor:
     """Cross entropy with a weight for each class, in at least float32.
 
     ``'mean'`` divides by the rows, not by their weights: a batch without rare classes has a small loss, as in the
@@ -61,35 +58,22 @@ def generalized_reweight_loss(logits: Tensor,
     Args:
         logits (Tensor): Shape ``(N, C)``.
         target (Tensor): Labels ``(N, )`` of an integer dtype, or soft labels ``(N, C)`` of a floating one.
-        class_weight (Tensor): Shape ``(C, )``.
+        class_weight (Tensor, optional): :func:`generalized_reweight`, shape ``(C, )``; None: all 1.
+        num_classes (int): C.
         weight (Tensor, optional): Weight of each row, shape ``(N, )``.
         reduction (str): ``'none'``, ``'mean'`` or ``'sum'``.
         avg_factor (float, optional): Divisor of ``'mean'`` instead of the number of rows that are not ignored.
         ignore_index (int): Label of rows that count nothing. Defaults to -100.
+        check_target (bool): Whether to look for labels out of range.
 
     Returns:
         Tensor: A scalar, or ``(N, )`` without reduction; float32, or float64 for float64 logits.
 
     Raises:
-        ValueError: If shapes or the reduction don't fit.
+        ValueError: If shapes, labels or the reduction don't fit.
     """
-    check_reduction('generalized re-weight', reduction, avg_factor)
-    classes = len(class_weight)
-    expected = (len(logits), classes) if target.is_floating_point() else (len(logits), )
-    if logits.dim() != 2 or logits.size(1) != classes or tuple(target.shape) != expected:
-        raise ValueError(f'generalized re-weight with {classes} classes got logits {tuple(logits.shape)} and labels '
-                         f'{tuple(target.shape)} of {target.dtype}. Change `head.num_classes` or `class_counts`.')
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    with torch.autocast(logits.device.type, enabled=False):
-        class_weight = class_weight.to(device=logits.device, dtype=dtype)
-        if target.is_floating_point():
-            loss = -(target.to(dtype) * class_weight * F.log_softmax(logits.to(dtype), dim=1)).sum(1)
-            rows = max(len(loss), 1)
-        else:
-            loss = F.cross_entropy(logits.to(dtype), target.long(), class_weight, ignore_index=ignore_index,
-                                   reduction='none')
-            rows = (target != ignore_index).sum().clamp(min=1)
-        return weighted_reduction(loss, weight, reduction, rows if avg_factor is None else avg_factor)
+    return label_cross_entropy('generalized re-weight', logits, target, num_classes, None, class_weight, 'rows', 0.0,
+                               weight, reduction, avg_factor, ignore_index, check_target)
 
 
 @MODELS.register_module()
@@ -99,8 +83,8 @@ class GeneralizedReweightLoss(ClassCountLoss):
     Args:
         rho (float): Power of the inverse frequency; 1.2 in the released run of ResNeXt-50 on ImageNet-LT. Defaults to
             1.2.
-        active (bool): False: plain cross entropy, until ``StageHook(stages=[dict(reweight=True, …)])`` switches it on
-            (one run of both stages). Defaults to True.
+        deferred (bool): Whether classes count alike until ``StageHook(stages=[dict(reweight=True, …)])`` turns the
+            weights on (one run of both stages). Defaults to False.
         **kwargs: ``class_counts``, ``ignore_index``, ``reduction`` and ``loss_weight`` of :class:`ClassCountLoss`.
 
     Raises:
@@ -108,15 +92,19 @@ class GeneralizedReweightLoss(ClassCountLoss):
     """
     ZERO_COUNT_REASON = 'Their weights would be infinite. Leave them out of the data set, or correct `class_counts`.'
 
-    def __init__(self, rho: float = 1.2, active: bool = True, **kwargs: Any) -> None:
+    def __init__(self, rho: float = 1.2, deferred: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        _check_rho(rho)
+        check_number('GeneralizedReweightLoss', 'rho', rho, 0)
         self.rho = rho
-        self.active = active
+        self.reweighting = not deferred
 
-    def set_reweighting(self, active: bool) -> None:
-        """Switch the weights on or off; off, it is cross entropy."""
-        self.active = bool(active)
+    def set_reweighting(self, enabled: bool) -> None:
+        """Weigh classes, or count them alike.
+
+        Args:
+            enabled (bool): Whether to weigh.
+        """
+        self.reweighting = bool(enabled)
 
     def class_vectors(self, record: ClassCounts) -> tuple[Tensor, ...]:
         """The weight of each class, see :func:`generalized_reweight`."""
@@ -146,9 +134,10 @@ class GeneralizedReweightLoss(ClassCountLoss):
         """
         class_weight, = self.vectors(cls_score)
         return self.loss_weight * generalized_reweight_loss(
-            cls_score, label, class_weight if self.active else torch.ones_like(class_weight), weight,
-            reduction_override or self.reduction, avg_factor, self.ignore_index)
+            cls_score, label, class_weight if self.reweighting else None, len(class_weight), weight,
+            reduction_override or self.reduction, avg_factor, self.ignore_index,
+            self._checks_target(cls_score.device.type))
 
     def extra_repr(self) -> str:
         """Options for ``print``."""
-        return f'rho={self.rho}, active={self.active}, {super().extra_repr()}'
+        return f'{super().extra_repr()}, rho={self.rho}, reweighting={self.reweighting}'

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...datasets.class_counts import ClassCounts
 from .class_count_loss import ClassCountLoss
+from .labels import check_labels, check_shapes
 from .reduction import check_reduction, weighted_reduction
 
 SHAPES = ('concave', 'linear', 'convex')
@@ -69,7 +70,8 @@ def label_aware_smoothing_loss(logits: Tensor,
                                reduction: str = 'mean',
                                avg_factor: float | None = None,
                                ignore_index: int = -100,
-                               spread: str = 'others') -> Tensor:
+                               spread: str = 'others',
+                               check_target: bool = True) -> Tensor:
     r"""Cross entropy with labels that are smoothed by class, in at least float32.
 
     A row of class y has :math:`1 - \epsilon_y` at y, and :math:`\epsilon_y / (C - 1)` at each other class
@@ -85,19 +87,21 @@ def label_aware_smoothing_loss(logits: Tensor,
         avg_factor (float, optional): Divisor of ``'mean'`` instead of the number of rows.
         ignore_index (int): Label of rows that count nothing. Defaults to -100.
         spread (str): ``'others'`` or ``'all'``. Defaults to ``'others'``.
+        check_target (bool): Whether to look for labels out of range.
 
     Returns:
         Tensor: A scalar, or ``(N, )`` without reduction; float32, or float64 for float64 logits.
 
     Raises:
-        ValueError: If shapes, spread or reduction don't fit.
+        ValueError: If shapes, labels or the reduction don't fit, or there is one class only.
     """
     check_reduction('label-aware smoothing', reduction, avg_factor)
     classes = len(smoothing)
-    expected = (len(logits), classes) if target.is_floating_point() else (len(logits), )
-    if logits.dim() != 2 or logits.size(1) != classes or tuple(target.shape) != expected or classes < 2:
-        raise ValueError(f'label-aware smoothing with {classes} classes got logits {tuple(logits.shape)} and labels '
-                         f'{tuple(target.shape)} of {target.dtype}. Change `head.num_classes` or `class_counts`.')
+    check_shapes('label-aware smoothing', logits, target, classes)
+    if classes < 2:
+        raise ValueError('label-aware smoothing needs at least 2 classes, got 1. Change `head.num_classes`.')
+    if check_target:
+        check_labels(target, classes, ignore_index)
     dtype = torch.promote_types(logits.dtype, torch.float32)
     with torch.autocast(logits.device.type, enabled=False):
         log_prob = F.log_softmax(logits.to(dtype), dim=1)
@@ -183,9 +187,10 @@ class LabelAwareSmoothingLoss(ClassCountLoss):
         smoothing, = self.vectors(cls_score)
         return self.loss_weight * label_aware_smoothing_loss(
             cls_score, label, smoothing if self.active else torch.zeros_like(smoothing), weight,
-            reduction_override or self.reduction, avg_factor, self.ignore_index, self.spread)
+            reduction_override or self.reduction, avg_factor, self.ignore_index, self.spread,
+            self._checks_target(cls_score.device.type))
 
     def extra_repr(self) -> str:
         """Options for ``print``."""
-        return (f'head={self.head}, tail={self.tail}, shape={self.shape!r}, spread={self.spread!r}, '
-                f'active={self.active}, {super().extra_repr()}')
+        return (f'{super().extra_repr()}, head={self.head}, tail={self.tail}, shape={self.shape!r}, '
+                f'spread={self.spread!r}, active={self.active}')

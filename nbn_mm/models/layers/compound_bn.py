@@ -218,13 +218,19 @@ class CompoundBN(_BatchNorm):
         if not self.training:
             weights = self.mixing / self.mixing.sum(-1, keepdim=True)
             return (self._by_group(self.running_mean) * weights.unsqueeze(-1)).sum(1).flatten().to(x.dtype)
-        if self._placed or self.num_components == 1:
+        if not self._placed:  # asked once, because it waits for the device
+            self._placed = self.num_components == 1 or bool(self.num_batches_tracked > 0)
+        if self._placed:
             return global_moments(x)[1] if sync else x.mean((0, 2))
-        count, mean, squares = global_moments(x)
-        if self.num_batches_tracked == 0:  # asked once: the start was in units of the first batch
-            deviation = (squares / count).sqrt().to(self.running_mean.dtype)
-            self.running_mean.mul_(deviation).add_(mean.to(self.running_mean.dtype))
-            self.running_var.mul_(deviation.square())
+        # the start was in units of the first batch
+        if sync:
+            count, mean, squares = global_moments(x)
+            var = squares / count
+        else:
+            var, mean = torch.var_mean(x, dim=(0, 2), correction=0)
+        deviation = var.sqrt().to(self.running_mean.dtype)
+        self.running_mean.mul_(deviation).add_(mean.to(self.running_mean.dtype))
+        self.running_var.mul_(deviation.square())
         self._placed = True
         return mean
 

@@ -92,7 +92,7 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
     covered = list(report.remaining)  # what lies in these needs no line of its own
     for name, module in folded.named_modules():
         own = type(module).__module__.split('.')[0] == _PACKAGE and type(module).__name__ not in DROP_INS
-        if own and not any(name.startswith(f'{known}.') for known in covered):
+        if own and name not in covered and not any(name.startswith(f'{known}.') for known in covered):
             covered.append(name)
             if not _is_stock_head(module):
                 report.remaining[name] = f'{type(module).__name__} is defined by {_PACKAGE}'

@@ -13,5 +13,5 @@ train_cfg = dict(max_epochs=10, val_interval=10)
 optim_wrapper = dict(optimizer=dict(lr=0.01, weight_decay=0.1))
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=10, by_epoch=True, convert_to_iter_based=True)]
 default_hooks = dict(
-    stage=dict(type='StageHook', stages=[dict(begin=0, freeze=[r'^backbone\.'], norm='frozen')]),
+    stage=dict(type='StageHook', stages=[dict(begin=0, freeze=[r'^backbone\.'], norm='shifted')]),
     max_norm=dict(type='MaxNormHook', fraction=0.1))

@@ -8,7 +8,7 @@ _base_ = 'resnet18q_bn_ce_8e_tiny_imagenet_lt.py'
 model = dict(head=dict(loss=dict(_delete_=True, type='ClassBalancedLoss', beta=0.9999)))
 default_hooks = dict(
     stage=dict(type='StageHook', stages=[
-        dict(begin=6, freeze=[r'^backbone\.'], norm='frozen', reweight=True)]),
+        dict(begin=6, freeze=[r'^backbone\.'], norm='shifted', reweight=True)]),
     max_norm=dict(type='MaxNormHook', fraction=0.1, begin=6, weight_decay=0.1))
 optim_wrapper = dict(optimizer=dict(weight_decay=2e-3))
 param_scheduler = [

@@ -17,7 +17,7 @@ METHODS = dict(
     disalign=({f'head.fc.{name}' for name in ('scale_offset', 'shift', 'confidence_weight', 'confidence_bias')}, False),
     mislas=({'head.fc.scales', 'head.fc.weight', 'head.fc.bias'}, True),
     iif=({'head.fc.weight', 'head.fc.frequency_weights'}, True),
-    ltrwd=({'head.fc.weight', 'head.fc.bias'}, False))
+    ltrwd=({'head.fc.weight', 'head.fc.bias'}, True))
 
 
 @pytest.fixture(autouse=True)

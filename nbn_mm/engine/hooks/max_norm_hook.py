@@ -1,8 +1,9 @@
 """MaxNorm: the weight vectors of a classifier stay within a ball.
 
-Alshammari et al., Long-Tailed Recognition via Weight Balancing, CVPR 2022, arXiv:2203.14197, section 3.3: after each
-step of the optimiser the weight vector of every class is projected onto the L2 ball of a radius, so that small weights
-may grow and large ones are capped. The paper pairs it with a weight decay of the classifier of its own.
+Alshammari et al., Long-Tailed Recognition via Weight Balancing, CVPR 2022, arXiv:2203.14197: the weight vector of every
+class is projected onto the L2 ball of a radius, so that small weights may grow and large ones are capped. The paper
+pairs it with a weight decay of the classifier of its own. Here after each step of the optimiser, in the released code
+after each epoch.
 """
 from typing import Any
 

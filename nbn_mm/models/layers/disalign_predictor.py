@@ -1,7 +1,7 @@
 """DisAlign: a linear classifier whose logits are calibrated image by image.
 
 Zhang et al., Distribution Alignment: A Unified Framework for Long-Tail Visual Recognition, CVPR 2021, arXiv:2103.16370,
-section 3.3: each class has a scale and a shift, and a confidence of the image says how far they apply.
+adaptive calibration: each class has a scale and a shift, and a confidence of the image says how far they apply.
 
 Ours: the calibration starts as the exact identity (``alpha = 1``, ``beta = 0``, confidence 1/2), so that a network with
 it equals the linear one until it is trained. The released code starts at ``alpha = 2`` with all weights of the

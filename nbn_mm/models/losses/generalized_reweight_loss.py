@@ -1,7 +1,7 @@
 """Generalized re-weight (GRW), the loss of DisAlign's second stage.
 
 Zhang et al., Distribution Alignment: A Unified Framework for Long-Tail Visual Recognition, CVPR 2021, arXiv:2103.16370,
-section 3.4: cross entropy, each row weighted by a power of the inverse frequency of its class.
+generalized re-weighting: cross entropy, each row weighted by a power of the inverse frequency of its class.
 """
 from collections.abc import Sequence
 from typing import Any

@@ -1,8 +1,7 @@
 """Label-aware smoothing, the loss of MiSLAS's second stage.
 
-Zhong et al., Improving Calibration for Long-Tailed Recognition, CVPR 2021, arXiv:2104.00466, section 3.2, equations
-4 and 5: labels are smoothed the more, the more training images their class has, because frequent classes are predicted
-with too much confidence.
+Zhong et al., Improving Calibration for Long-Tailed Recognition, CVPR 2021, arXiv:2104.00466: labels are smoothed the
+more, the more training images their class has, because frequent classes are predicted with too much confidence.
 """
 import math
 from collections.abc import Sequence

@@ -6,8 +6,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
-from mmengine.registry import MODELS
+from mmengine.registry import DATA_SAMPLERS, MODELS
 from torch import nn
+from torch.utils.data import BatchSampler
 
 from nbn_mm.utils.hosts import host_error
 
@@ -35,16 +36,12 @@ def statistics(keys):
     (None, 'shifted', [], CLASSIFIER | {'statistics'}),
     (None, 'train', [r'\.bn\d'], CLASSIFIER | {'statistics', 'affine'}),
     (NBN, 'frozen', [], CLASSIFIER),
-    (NBN, 'shifted', [], CLASSIFIER | {'statistics'}),
     (NBN, 'magnitude', [], CLASSIFIER | {'backbone.nbn.magnitude'}),
     (NBN, 'frozen', [r'\.magnitude'], CLASSIFIER | {'backbone.nbn.magnitude'}),
-], ids=['bn_frozen', 'bn_shifted', 'bn_train', 'nbn_frozen', 'nbn_shifted', 'nbn_magnitude', 'nbn_train_magnitude'])
+], ids=['bn_frozen', 'bn_shifted', 'bn_train', 'nbn_frozen', 'nbn_magnitude', 'nbn_train_magnitude'])
 def test_exactly_what_the_policy_says_changes(tmp_path, backbone, norm, train, expected):
     """In one run, so that stage 1 leaves momentum and a weight decay that would move frozen parameters."""
     stage = dict(CRT, begin=2, norm=norm, train=train)
-    if backbone is None and norm == 'train':
-        stage.pop('freeze')
-        stage.update(freeze=[r'^backbone\.'])
     runner = run(stage_config(tmp_path, [stage], backbone=backbone))
     stage_1 = loaded(tmp_path / 'epoch_2.pth')['state_dict']
     different = changed(stage_1, weights(runner))
@@ -54,6 +51,17 @@ def test_exactly_what_the_policy_says_changes(tmp_path, backbone, norm, train, e
     wanted = set().union(*(groups.get(name, {name}) for name in expected))
     assert different == wanted
     assert changed(loaded(tmp_path / 'epoch_1.pth')['state_dict'], stage_1) == set(stage_1), 'stage 1 trains all'
+
+
+@pytest.mark.parametrize(('backbone', 'norm', 'still'), [
+    (None, 'shifted', {'affine'}), (NBN, 'frozen', {'affine', 'statistics', 'backbone.nbn.magnitude'}),
+    (NBN, 'magnitude', {'affine', 'statistics'})], ids=['bn_shifted', 'nbn_frozen', 'nbn_magnitude'])
+def test_a_policy_alone_stops_batch_norm_and_nothing_else(tmp_path, backbone, norm, still):
+    runner = run(stage_config(tmp_path, [dict(begin=2, norm=norm)], epochs=3, backbone=backbone))
+    stage_1 = loaded(tmp_path / 'epoch_2.pth')['state_dict']
+    bn = [name for name, module in runner.model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    groups = dict(statistics=statistics(stage_1), affine={f'{name}.{key}' for name in bn for key in ('weight', 'bias')})
+    assert set(stage_1) - changed(stage_1, weights(runner)) == set().union(*(groups.get(key, {key}) for key in still))
 
 
 def test_gradients_that_were_accumulated_move_no_frozen_parameter(tmp_path):
@@ -105,6 +113,27 @@ def test_the_sampler_changes_with_the_stage(tmp_path, sampler, shares, loop):
         assert runner.train_dataloader.sampler.sampler.epoch == 2
     else:
         np.testing.assert_allclose(then, shares / np.sum(shares), atol=0.08)
+
+
+@DATA_SAMPLERS.register_module(force=True)
+class PairBatchSampler(BatchSampler):
+    """Batches of pairs of neighbours in the sampler's order; a batch sampler that is not torch's own."""
+
+
+def test_a_batch_sampler_of_its_own_draws_from_the_sampler_of_the_stage(tmp_path):
+    seen = Seen()
+    cfg = stage_config(tmp_path, [dict(begin=1, sampler=BALANCED[0])], epochs=3)
+    cfg.train_dataloader.batch_sampler = dict(type='PairBatchSampler', drop_last=False)
+    runner = run(cfg, seen)
+    assert type(runner.train_dataloader.batch_sampler) is PairBatchSampler
+    drawn = np.bincount(sum((seen.labels[i] for i in range(5, 15)), []))
+    assert drawn.sum() == 72 and drawn.min() >= 22
+    cfg = stage_config(tmp_path / 'iterations', [dict(begin=3, by_epoch=False, sampler=dict(
+        BALANCED[0], infinite=True))], iterations=6)
+    cfg.train_dataloader.batch_sampler = dict(type='PairBatchSampler', drop_last=False)
+    run(cfg)
+    with pytest.raises(RuntimeError, match='2 batches of the stage are done, and how to skip them'):
+        run(cfg, resume=True, load_from=str(tmp_path / 'iterations/iter_5.pth'), work_dir=str(tmp_path / 'resumed'))
 
 
 def test_reinit_gives_the_values_of_the_start_and_forgets_the_momentum(tmp_path):

@@ -39,7 +39,7 @@ def same_checkpoints(first, second):
     assert not changed(first['ema_state_dict'], second['ema_state_dict'])
 
 
-@pytest.mark.parametrize(('device', 'stops'), [(False, (1, 2, 3)), (True, (2, 3, 10, 12))], ids=['plain', 'device'])
+@pytest.mark.parametrize(('device', 'stops'), [(False, (1, 2, 3)), (True, (3, 10, 12))], ids=['plain', 'device'])
 def test_epochs(tmp_path, device, stops):
     """In stage 1, exactly at the switch, in stage 2 (and, on the device, within epochs)."""
     by_epoch = not device
@@ -52,7 +52,7 @@ def test_epochs(tmp_path, device, stops):
     for stop in stops:
         rest = Seen()
         resumed = run(cfg, rest, resume=True, load_from=str(tmp_path / f'whole/{name}_{stop}.pth'),
-                      work_dir=str(tmp_path / f'from_{stop}'))
+                      work_dir=str(tmp_path / f'from_{stop}'), **{'default_hooks.checkpoint.interval': last})
         assert not changed(weights(expected), weights(resumed)), stop
         assert rest.labels == {i: labels for i, labels in whole.labels.items() if i in rest.labels}
         same_checkpoints(*(loaded(tmp_path / folder / f'{name}_{last}.pth') for folder in ('whole', f'from_{stop}')))
@@ -64,10 +64,10 @@ def test_iterations(tmp_path, device):
                        custom_hooks=EMA, param_scheduler=schedule(False))
     whole = Seen()
     expected = run(cfg, whole)
-    for stop in (7, 10, 12, 17):
+    for stop in (7, 10, 17):
         rest = Seen()
         resumed = run(cfg, rest, resume=True, load_from=str(tmp_path / f'whole/iter_{stop}.pth'),
-                      work_dir=str(tmp_path / f'from_{stop}'))
+                      work_dir=str(tmp_path / f'from_{stop}'), **{'default_hooks.checkpoint.interval': 20})
         assert not changed(weights(expected), weights(resumed)), stop
         assert rest.labels == {i: whole.labels[i] for i in range(stop, 20)}
         same_checkpoints(*(loaded(tmp_path / folder / 'iter_20.pth') for folder in ('whole', f'from_{stop}')))
@@ -106,7 +106,7 @@ def test_older_loops_take_the_batches_that_are_done(tmp_path, monkeypatch):
 
     monkeypatch.delattr(loops._InfiniteDataloaderIterator, 'skip_iter', raising=False)
     monkeypatch.setattr(loops.IterBasedTrainLoop, 'run', run_loop)
-    for stop in (4, 10, 12):
+    for stop in (4, 12):
         rest = Seen()
         resumed = run(cfg, rest, resume=True, load_from=str(tmp_path / f'whole/iter_{stop}.pth'),
                       work_dir=str(tmp_path / f'from_{stop}'))

@@ -10,7 +10,6 @@ from torch import nn
 
 from .. import stages as parts
 from .checkpoint_guard_hook import unwrapped
-from .recompute_statistics_hook import RecomputeStatisticsHook
 
 KEY = 'stages_begun'
 
@@ -61,6 +60,7 @@ class StageHook(Hook):
 
     def __init__(self, stages: Sequence[dict]) -> None:
         self.stages = parts.parse_stages(stages)
+        self._freezes = any({'freeze', 'norm'} & set(stage.given) for stage in self.stages)
         self.begun = 0
         self._started = False
         self._loaded = False
@@ -84,22 +84,15 @@ class StageHook(Hook):
     # -- checks -------------------------------------------------------------------------------------------------------
     def before_train(self, runner: Any) -> None:
         """Check all stages before the first step."""
-        self._check_units(runner)
-        for index, stage in enumerate(self.stages):
-            if stage.needs_checkpoint and not self._loaded:
-                raise RuntimeError(
-                    f'StageHook: stages[{index}] (begin={stage.begin}) needs the network of the stage before, but no '
-                    'checkpoint was loaded. Give `load_from`, for example --cfg-options '
-                    'load_from=work_dirs/NAME/epoch_90.pth, or resume; needs_checkpoint=False in the stage goes '
-                    'without.')
+        parts.check_units(self.stages, runner.train_loop)
+        parts.check_loaded(self.stages, self._loaded)
         model = unwrapped(runner.model)
         self._initially = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         self._seed = _common_seed(runner)
         for index, stage in enumerate(self.stages):
             state = parts.state_after(self.stages[:index + 1])
-            self._check_state(runner, model, state)
-            for name in stage.reinit:
-                self._check_module(runner, model, name, index)
+            parts.check_state(runner, model, self._initially, state, _roots(runner))
+            parts.check_modules(runner, model, stage.reinit, index)
             if 'sampler' in stage.given:
                 sampler = parts.build_sampler(runner, stage.given['sampler'], self._seed)
                 if parts.is_epoch_loop(runner.train_loop):
@@ -107,46 +100,6 @@ class StageHook(Hook):
                     changed = parts.with_sampler(loader, sampler, runner.cfg.get('train_dataloader'))
                     parts.check_length(loader, changed, stage.given['sampler'])
                 self._samplers[stage.begin] = sampler
-
-    def _check_units(self, runner: Any) -> None:
-        loop = runner.train_loop
-        by_epoch = self.stages[0].by_epoch
-        epochs = parts.is_epoch_loop(loop)
-        if by_epoch and not epochs:
-            raise ValueError(f'StageHook: by_epoch=True, but {type(loop).__name__} counts iterations. Set '
-                             'by_epoch=False and `begin` to iterations.')
-        end, field = (loop.max_epochs, 'max_epochs') if by_epoch else (loop.max_iters, 'max_iters')
-        for index, stage in enumerate(self.stages):
-            if stage.begin >= end:
-                raise ValueError(f'StageHook: stages[{index}].begin={stage.begin} is never reached: the run ends at '
-                                 f'{field}={end}. Change `begin` or train_cfg.')
-            if epochs and not by_epoch and 'sampler' in stage.given:
-                raise ValueError(f'StageHook: stages[{index}] changes the sampler at an iteration, but '
-                                 f'{type(loop).__name__} takes a sampler for whole epochs. Use by_epoch=True.')
-
-    def _check_state(self, runner: Any, model: nn.Module, state: parts.State) -> None:
-        if state.freeze or state.norm != 'train':
-            parts.check_wrapper(runner.model)
-        parts.learnable_names(model, self._initially, state)
-        if state.reweight is not None and not _reweighted(model):
-            raise ValueError('StageHook: reweight: no part of the model has set_reweighting. Use a loss that has it in '
-                             '`head.loss` (LDAM, class-balanced), or remove `reweight`.')
-        for path in state.set:
-            parts.resolve(_roots(runner), path)
-        if state.norm in ('frozen', 'magnitude') and any(
-                isinstance(hook, RecomputeStatisticsHook) and hook.batch_norm for hook in runner.hooks):
-            raise ValueError(f'StageHook: norm={state.norm!r} keeps the statistics of batch norm, and '
-                             'RecomputeStatisticsHook(batch_norm=True) replaces them. Remove one of the two.')
-
-    @staticmethod
-    def _check_module(runner: Any, model: nn.Module, name: str, index: int) -> None:
-        names = [key for key, _ in model.named_modules() if key]
-        if name not in names:
-            raise ValueError(f'StageHook: stages[{index}].reinit: {name!r} is no module of the model; its last ones '
-                             f'are {names[-3:]}.')
-        if runner.cfg.get('model') is None:
-            raise ValueError(f'StageHook: stages[{index}].reinit={name!r} builds the module anew, but the config has '
-                             'no `model`.')
 
     # -- the run ------------------------------------------------------------------------------------------------------
     def before_train_epoch(self, runner: Any) -> None:
@@ -205,29 +158,32 @@ class StageHook(Hook):
         for path, value in state.set.items():
             parts.set_attribute(_roots(runner), path, value)
         if any('reweight' in stage.given for stage in self.stages):
-            for module in _reweighted(model):
+            for module in parts.reweighted(model):
                 module.set_reweighting(bool(state.reweight))
         learnable = parts.learnable_names(model, self._initially, state)
         stopped = parts.learnable_names(model, self._initially, before) - learnable if beginning else set()
-        if parts.set_learnable(model, learnable):
+        # stages that freeze nothing leave alone what others do with requires_grad
+        if self._freezes and parts.set_learnable(model, learnable):
             parts.wrap_anew(runner)
         self._in_eval_mode = parts.layers_in_eval_mode(model, state.norm, state.reinit)
         if beginning:
             fresh = {name for name, _ in model.named_parameters()
                      if any(name == module or name.startswith(f'{module}.') for module in modules)}
             parts.restart_averages(runner, model, stopped | fresh)
-        self._set_sampler(runner, state, bool(beginning), start)
+        self._set_sampler(runner, state, start)
         self.begun = due
         if due:
-            sampler = runner.train_loop.dataloader.sampler
-            runner.logger.info(
-                f'StageHook: stage {due} of {len(self.stages)} from '
-                f'{"epoch" if self.stages[0].by_epoch else "iteration"} {self.stages[due - 1].begin} on: '
-                f'{len(learnable)} of {len(self._initially)} parameters learn, batch norm: {state.norm}, sampler: '
-                f'{type(getattr(sampler, "sampler", sampler)).__name__}'
-                + (f', re-initialised: {", ".join(modules)}' if modules else '') + '.')
+            self._log(runner, state, learnable, modules)
 
-    def _set_sampler(self, runner: Any, state: parts.State, beginning: bool, start: bool) -> None:
+    def _log(self, runner: Any, state: parts.State, learnable: set[str], modules: list[str]) -> None:
+        stage, number = self.stages[self.begun - 1], f'{self.begun} of {len(self.stages)}'
+        runner.logger.info(
+            f'StageHook: stage {number} from {"epoch" if stage.by_epoch else "iteration"} {stage.begin} on: '
+            f'{len(learnable)} of {len(self._initially)} parameters learn, batch norm: {state.norm}, sampler: '
+            f'{parts.sampler_name(runner.train_loop.dataloader)}'
+            + (f', re-initialised: {", ".join(modules)}' if modules else '') + '.')
+
+    def _set_sampler(self, runner: Any, state: parts.State, start: bool) -> None:
         if state.sampler_begin is None:
             return
         by_epoch = self.stages[0].by_epoch
@@ -241,10 +197,6 @@ def _common_seed(runner: Any) -> int:
     seed = torch.tensor(runner.seed, dtype=torch.int64, device=next(unwrapped(runner.model).parameters()).device)
     broadcast(seed)
     return int(seed)
-
-
-def _reweighted(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if hasattr(module, 'set_reweighting')]
 
 
 def _roots(runner: Any) -> dict[str, Any]:

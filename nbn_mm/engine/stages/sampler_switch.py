@@ -115,6 +115,12 @@ def with_sampler(loader: DataLoader, sampler: Sampler, cfg: Any = None) -> DataL
     return DataLoader(loader.dataset, **options)
 
 
+def sampler_name(loader: DataLoader) -> str:
+    """Type of the sampler that a loader draws from."""
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    return type(getattr(sampler, 'sampler', sampler)).__name__
+
+
 def check_length(loader: DataLoader, changed: DataLoader, cfg: Any) -> None:
     """Raise if an epoch has another number of batches than before, from which schedules and resuming count.
 
@@ -136,14 +142,21 @@ def install(runner: Any, sampler: Sampler, begin: int, position: int, resuming: 
         begin (int): Epoch or iteration at which the stage began.
         position (int): Epoch or iteration of the next batch.
         resuming (bool): Whether the loop is about to skip what a resumed run has done.
+
+    Raises:
+        RuntimeError: If what the stage has used can't be skipped.
     """
     loop = runner.train_loop
     cfg = runner.cfg.get('train_dataloader')
     if is_epoch_loop(loop):
         loop.dataloader = with_sampler(loop.dataloader, StageSampler(sampler, begin), cfg)
         return
-    batch_size = loop.dataloader.batch_size or loop.dataloader.batch_sampler.batch_size
+    batches = loop.dataloader.batch_sampler
+    if position > begin and type(batches) is not BatchSampler:
+        raise RuntimeError(f'resume: {position - begin} batches of the stage are done, and how to skip them in '
+                           f'train_dataloader.batch_sampler ({type(batches).__name__}) is not known. Remove it, or '
+                           'resume from a checkpoint of the begin of the stage.')
     ignored = position if resuming and _takes_what_is_done(loop) else 0
-    done = (position - begin) * batch_size
+    done = (position - begin) * batches.batch_size if position > begin else 0
     loop.dataloader = with_sampler(loop.dataloader, StageSampler(sampler, done=done), cfg)
     loop.dataloader_iterator = StageIterator(loop.dataloader, ignored)

@@ -59,13 +59,13 @@ class LongTailClsHead(LinearClsHead):
         if 'gt_score' not in data_samples[0]:
             return super()._get_loss(cls_score, data_samples, **kwargs)
         if self.cal_acc:
-            raise ValueError('`head.cal_acc=True` does not go with the soft labels of `train_cfg.augments`: a mixed '
+            raise ValueError('`head.cal_acc=True` does not go with the soft labels of `train_cfg.augments` or CMO: a mixed '
                              'image has no one label. Remove one of the two.')
         try:
             return super()._get_loss(cls_score, data_samples, **kwargs)
         except (AssertionError, IndexError, TypeError) as error:
             raise ValueError(f'the loss {type(self.loss_module).__name__} of `head.loss` failed on the soft labels of '
-                             f'`train_cfg.augments` (mixup, CutMix), shape {tuple(data_samples[0].gt_score.shape)} an '
+                             f'`train_cfg.augments` or CMO, shape {tuple(data_samples[0].gt_score.shape)} an '
                              f'image: {error}. Use a loss of soft labels or remove the augmentation.') from error
 
     def _get_predictions(self, cls_score: Tensor,

@@ -108,21 +108,34 @@ def test_a_resumed_run_goes_on_in_stage_2(method, tmp_path):
     assert {key for key in whole if not torch.equal(whole[key], resumed[key])} == set()
 
 
-def test_stage_2_in_a_run_of_its_own(tmp_path):
-    """DisAlign from the checkpoint of a plain network, whose classifier it keeps."""
-    plain = method_config('disalign', tmp_path / 'one', norm='bn')
-    plain.model.head.predictor = dict(type='Linear')
+@pytest.mark.parametrize(('method', 'plain_predictor'), [
+    ('disalign', dict(type='Linear')), ('iif', dict(type='CosineLinear', scale=16.0))])
+def test_stage_2_in_a_run_of_its_own(method, plain_predictor, tmp_path):
+    """From the checkpoint of a plain network, whose classifier stage 2 begins with."""
+    plain = method_config(method, tmp_path / 'one', norm='bn')
+    plain.model.head.predictor = plain_predictor
     plain.model.head.loss = dict(type='CrossEntropyLoss')
     plain.default_hooks.pop('stage')
     plain.train_cfg.max_epochs = plain.train_cfg.val_interval = 1
     trained(plain)
-    cfg = method_config('disalign', tmp_path / 'two', norm='bn')
+    cfg = method_config(method, tmp_path / 'two', norm='bn')
+    cfg.model.head.predictor.pop('active', None)
     cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
-    cfg.default_hooks.stage.stages = [dict(cfg.default_hooks.stage.stages[1], begin=0)]
+    cfg.param_scheduler = []
+    cfg.optim_wrapper.optimizer.lr = 1e-3
+    stage = dict(cfg.default_hooks.stage.stages[-1], begin=0)
+    stage.pop('set', None)
+    cfg.default_hooks.stage.stages = [stage]
     with pytest.raises(RuntimeError, match='needs the network of the stage before, but no checkpoint was loaded'):
         trained(copy.deepcopy(cfg))
-    cfg.update(load_from=str(tmp_path / 'one' / 'epoch_1.pth'), experiment_name='disalign_two_runs')
+    cfg.update(load_from=str(tmp_path / 'one' / 'epoch_1.pth'), experiment_name=f'{method}_two_runs')
     trained(cfg)
     first, last = state(tmp_path / 'one', 1), state(tmp_path / 'two', 1)
-    assert all(torch.equal(first[key], last[key]) for key in first)
-    assert last['head.fc.scale_offset'].abs().max() > 0
+    learn, shifted = METHODS[method]
+    kept = {key for key in first if key not in learn and not (shifted and ('running' in key or 'tracked' in key))}
+    assert 'backbone.conv1.weight' in kept and all(torch.equal(first[key], last[key]) for key in kept)
+    if method == 'disalign':
+        assert last['head.fc.scale_offset'].abs().max() > 0
+    else:
+        assert (last['head.fc.frequency_weights'] > 1).all()
+        assert not torch.equal(first['head.fc.weight'], last['head.fc.weight'])

@@ -69,6 +69,7 @@ def test_radius_of_the_begin_stays_in_a_resumed_run(tmp_path):
     (dict(radius=0), 'radius=0 must be'),
     (dict(fraction=1.5), 'fraction=1.5 must be'),
     (dict(radius=1, begin=-1), 'begin=-1'),
+    (dict(radius=1, weight_decay=-0.1), 'weight_decay=-0.1'),
 ])
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
@@ -92,3 +93,13 @@ def test_a_zero_weight_gives_no_radius(tmp_path):
     runner.model.init_weights = lambda: None
     with pytest.raises(ValueError, match='has the weight 0'):
         runner.train()
+
+
+def test_weight_decay_is_that_of_the_classifier_alone(tmp_path):
+    """The one group of the optimiser holds the backbone too; freezing it makes the decay the classifier's."""
+    with pytest.raises(ValueError, match='weight_decay=0.3 is meant for head.fc, whose parameters share a group'):
+        run(tmp_path / 'shared', dict(radius=1, weight_decay=0.3), epochs=1).train()
+    alone = run(tmp_path / 'alone', dict(radius=1, weight_decay=0.3), epochs=1)
+    alone.model.backbone.requires_grad_(False)
+    alone.train()
+    assert [group['weight_decay'] for group in alone.optim_wrapper.optimizer.param_groups] == [0.3]

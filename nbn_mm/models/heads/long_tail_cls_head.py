@@ -59,8 +59,8 @@ class LongTailClsHead(LinearClsHead):
         if 'gt_score' not in data_samples[0]:
             return super()._get_loss(cls_score, data_samples, **kwargs)
         if self.cal_acc:
-            raise ValueError('`head.cal_acc=True` does not go with the soft labels of `train_cfg.augments` or CMO: a mixed '
-                             'image has no one label. Remove one of the two.')
+            raise ValueError('`head.cal_acc=True` does not go with the soft labels of `train_cfg.augments` or CMO: a '
+                             'mixed image has no one label. Remove one of the two.')
         try:
             return super()._get_loss(cls_score, data_samples, **kwargs)
         except (AssertionError, IndexError, TypeError) as error:

@@ -167,3 +167,24 @@ def test_cifar_recipe_is_that_of_the_total_batch(world_size):
                 for i in range(13000)]
     assert max(abs(a - b) for a, b in zip(rates, expected, strict=True)) < 1e-3
     assert rates[0] == pytest.approx(0.05) and max(rates) == pytest.approx(0.1, rel=1e-3) and rates[-1] < 1e-7
+
+
+def test_ldam_drw_recipe():
+    """LDAM-DRW's published schedule: warm-up over five epochs, two steps of 0.01, re-weighting at the first."""
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    cfg = Config.fromfile(ROOT / 'configs/cifar/resnet32_bn_ldam_drw_cifar10_lt.py')
+    wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), cfg.optim_wrapper)
+    schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=wrapper)) for s in cfg.param_scheduler]
+    rates = []
+    for _ in range(cfg.train_cfg.max_epochs):
+        rates.append(wrapper.optimizer.param_groups[0]['lr'])
+        wrapper.optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    expected = [0.02, 0.04, 0.06, 0.08] + 156 * [0.1] + 20 * [1e-3] + 20 * [1e-5]
+    assert rates == pytest.approx(expected) and cfg.optim_wrapper.optimizer.weight_decay == 2e-4
+    assert cfg.default_hooks.stage.stages == [dict(begin=160, reweight=True)]
+    assert cfg.global_batch_size == cfg.train_dataloader.batch_size == 128 and not cfg.train_dataloader.drop_last
+    assert [t.type for t in cfg.train_dataloader.dataset.pipeline] == ['RandomCrop', 'RandomFlip', 'PackInputs']

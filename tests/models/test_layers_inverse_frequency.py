@@ -11,7 +11,10 @@ from torch import nn
 
 from nbn_mm.datasets import ClassCounts
 from nbn_mm.datasets.class_priors import inverse_image_frequency
-from nbn_mm.models.layers import CosineLinear, InverseFrequencyCosineLinear, InverseFrequencyLinear
+from nbn_mm.models.layers import (
+    CosineLinear, InverseFrequencyCosineLinear, InverseFrequencyLinear, LearnableWeightScaling)
+from nbn_mm.models.placement import fold
+from nbn_mm.models.placement.fold_config import fold_model_config
 
 COUNTS = [400, 30, 2]
 KINDS = dict(raw=lambda n: math.log(432 / n), smooth=lambda n: math.log(433 / (n + 1)) + 1)
@@ -112,6 +115,20 @@ def test_averaged_models_keep_the_weights():
     averaged.update_parameters(predictor)
     averaged.update_parameters(predictor)
     assert torch.equal(averaged.module.frequency_weights, predictor.frequency_weights)
+
+
+def test_folding_into_a_linear_layer():
+    predictor = build().double()
+    x = torch.randn(4, 5, dtype=torch.float64)
+    folded, report = fold(nn.Sequential(predictor))
+    assert type(folded[0]) is nn.Linear and report.classifiers == ['0'] and not report.remaining
+    torch.testing.assert_close(folded(x), predictor(x))
+    config = fold_model_config(dict(type='InverseFrequencyLinear', kind='raw', active=False, bias=False))
+    assert config == dict(type='Linear', bias=False)
+    with pytest.raises(RuntimeError, match='has no class counts'):
+        fold(nn.Sequential(build(counts=None)))
+    _, report = fold(nn.Sequential(build(TYPES[1]), LearnableWeightScaling(3, 3)))
+    assert 'InverseFrequencyCosineLinear is defined by' in report.remaining['0']
 
 
 @pytest.mark.parametrize('kind', TYPES)

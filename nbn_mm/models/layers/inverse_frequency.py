@@ -103,11 +103,14 @@ class InverseFrequencyMixin:
         Raises:
             RuntimeError: If it is active and has no class counts.
         """
+        self._check()
+        logits = super().forward(x)
+        return logits * self.frequency_weights.to(logits.dtype)
+
+    def _check(self) -> None:
         if self._active and self._computed is None and not self._loaded:
             raise RuntimeError(f'{type(self).__name__} has no class counts. Add the hook that takes them from the '
                                f'training set to the config: `{HOOK_LINE}`.')
-        logits = super().forward(x)
-        return logits * self.frequency_weights.to(logits.dtype)
 
     def extra_repr(self) -> str:
         """Options for ``print``."""
@@ -117,6 +120,20 @@ class InverseFrequencyMixin:
 @MODELS.register_module()
 class InverseFrequencyLinear(InverseFrequencyMixin, nn.Linear):
     """A linear classifier with IIF, see :class:`InverseFrequencyMixin`; ``bias`` as in ``nn.Linear``."""
+
+    @torch.no_grad()
+    def as_linear(self) -> nn.Linear:
+        """The linear layer that equals it, with the weights of the classes in its weight and bias; in evaluation mode.
+
+        Raises:
+            RuntimeError: If it is active and has no class counts.
+        """
+        self._check()
+        plain = nn.Linear(self.in_features, self.out_features, self.bias is not None).to(self.weight)
+        plain.weight.copy_(self.frequency_weights[:, None] * self.weight)
+        if self.bias is not None:
+            plain.bias.copy_(self.frequency_weights * self.bias)
+        return plain.eval()
 
 
 @MODELS.register_module()

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..layers import NBN, AllReduceBN, CompoundBN, LearnableWeightScaling, LogitRectification
+from ..layers import (
+    NBN, AllReduceBN, CompoundBN, InverseFrequencyLinear, LearnableWeightScaling, LogitRectification)
 from .checkpointing import restore_checkpointing
 from .fold_config import DROP_INS
 from .joint_forward import restore_forward
@@ -76,7 +77,7 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
                 report.remaining[full_name] = (
                     f'CompoundBN mixes {child.num_components} components by weights that depend on its input, which no '
                     'batch norm does: it cannot be folded')
-            elif isinstance(child, LearnableWeightScaling):
+            elif isinstance(child, (LearnableWeightScaling, InverseFrequencyLinear)):
                 setattr(module, child_name, child.as_linear())
                 report.classifiers.append(full_name)
             elif isinstance(getattr(child, 'logit_rectification', None), LogitRectification):

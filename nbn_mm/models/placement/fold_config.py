@@ -43,7 +43,8 @@ def fold_model_config(cfg: Any) -> Any:
         plain.pop('rectification', None)
         plain.pop('bias', None)  # the mean of the logits becomes a bias, whether there was one or not
         plain['type'] = 'Linear'
-    elif kind == 'LearnableWeightScaling':
+    elif kind in ('LearnableWeightScaling', 'InverseFrequencyLinear'):
+        plain = {key: value for key, value in plain.items() if key not in ('kind', 'active')}
         plain['type'] = 'Linear'
     elif kind == 'LongTailClsHead' and _is_linear_with_bias(plain.get('predictor') or dict(type='Linear')):
         plain.pop('predictor', None)

@@ -21,14 +21,13 @@ if host_error('mmpretrain') is None:
     from mmpretrain.registry import MODELS
     from mmpretrain.structures import DataSample
 
-
-
     @ROOT_MODELS.register_module(force=True)
     class NoWeight(torch.nn.Module):
         """A predictor without a weight."""
 
         def __init__(self, in_features, out_features):
             super().__init__()
+
 
 COUNTS = [90, 12, 4, 2]
 RECTIFIED = dict(type='RectifiedPredictor', base='Linear')

@@ -98,6 +98,7 @@ def check_leaf(path, initialise=True):
     expected = {'ce': 'CrossEntropyLoss', 'bsl': 'BalancedSoftmaxLoss', 'seesaw': 'FastSeesawClsLoss',
                 'focal': 'FocalLoss', 'ldam': 'LDAMLoss', 'cb': 'ClassBalancedLoss', 'la': 'LogitAdjustmentLoss',
                 'eql': 'SoftmaxEqualizationLoss', 'ala': 'AdaptiveLogitAdjustmentLoss',
+                'disalign': 'GeneralizedReweightLoss',
                 'gcl': 'CrossEntropyLoss' if 'stage2' in parts else 'GaussianCloudedLogitLoss'}
     for key, name in expected.items():
         if loss is not None and key in parts:

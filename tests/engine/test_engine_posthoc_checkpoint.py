@@ -1,4 +1,6 @@
 """Calibrated checkpoints of classifiers: the written network gives the calibrated logits of the trained one."""
+import copy
+
 import numpy as np
 import pytest
 import tiny_classification as tiny
@@ -131,21 +133,24 @@ def test_experts_are_calibrated_as_an_ensemble(method, tmp_path):
 
 
 def test_calibration_acts_at_test_only():
-    predictor = CalibratedPredictor(dict(type='RectifiedPredictor', base='Linear'), in_features=4, out_features=3)
+    predictor = CalibratedPredictor(
+        dict(type='RectifiedPredictor', base='mmdet.NormedLinear'), in_features=4, out_features=3)
+    plain = copy.deepcopy(predictor)
+    plain._forward_hooks.clear()
     predictor.logit_affine.scale.fill_(2.)
     predictor.logit_affine.shift.fill_(1.)
     x = torch.randn(5, 4)
     with torch.no_grad():
         training = predictor(x)
-        torch.testing.assert_close(training, nn.functional.batch_norm(
-            nn.functional.linear(x, predictor.weight, predictor.bias), None, None, training=True))
+        torch.testing.assert_close(training, nn.functional.batch_norm(plain(x), None, None, training=True))
         predictor.eval()
-        plain = nn.functional.linear(x, predictor.weight, predictor.bias)
-        rectification = predictor.logit_rectification
-        torch.testing.assert_close(predictor(x), rectification(plain) * 2 + 1)
+        torch.testing.assert_close(predictor(x), predictor.logit_rectification(plain(x)) * 2 + 1)
     for bad in (dict(predictor='Linear', out_features=3), dict(predictor=dict(type='Linear'), in_features=4)):
         with pytest.raises(TypeError, match='CalibratedPredictor'):
             CalibratedPredictor(**bad)
+    for linear in ('Linear', 'RectifiedPredictor', 'LearnableWeightScaling'):
+        with pytest.raises(ValueError, match='belongs into its weight and bias'):
+            CalibratedPredictor(dict(type=linear), in_features=4, out_features=3)
 
 
 @pytest.mark.parametrize('predictor, linear', [

@@ -13,6 +13,15 @@ from .lvis_ground_truth import LVISGroundTruth
 from .lvis_matching import LVISMatcher
 from .lvis_records import LVISRecords
 from .lvis_summary import frequency_by_size, per_class, summarize
+from .posthoc import (
+    AffineMap,
+    LogitMoments,
+    logit_adjustment,
+    logit_normalization,
+    logit_weighting,
+    tau_normalization,
+)
+from .posthoc_methods import PosthocFacts, posthoc_map, posthoc_markdown, posthoc_table
 from .run_summary import (
     check_summary_path,
     parse_named_paths,
@@ -22,6 +31,7 @@ from .run_summary import (
     summary_markdown,
     write_summary,
 )
+from .saved_logits import SavedLogits, read_logits, write_logits
 from .shot_accuracy import (
     check_topk,
     class_hits,
@@ -31,12 +41,16 @@ from .shot_accuracy import (
     shot_group_accuracy,
     true_class_rank,
 )
+from .test_priors import adapt_scores, named_prior, prior_accuracy
 
 __all__ = [
-    'LVISAccumulator', 'LVISGroundTruth', 'LVISMatcher', 'LVISRecords', 'LVISResult', 'calibration_bins',
-    'check_summary_path', 'check_topk', 'class_group_report', 'class_hits', 'expected_calibration_error',
-    'format_class_group_report', 'frequency_by_size', 'group_accuracy_from_hits', 'group_of_class',
-    'harmonic_mean', 'parse_named_paths', 'per_class', 'per_class_accuracy', 'per_class_table', 'read_class_csv',
-    'read_last_evaluation', 'shot_group_accuracy', 'shot_group_calibration_error', 'summarize', 'summarize_runs',
-    'summary_csv', 'summary_markdown', 'true_class_rank', 'write_class_csv', 'write_summary'
+    'AffineMap', 'LVISAccumulator', 'LVISGroundTruth', 'LVISMatcher', 'LVISRecords', 'LVISResult', 'LogitMoments',
+    'PosthocFacts', 'SavedLogits', 'adapt_scores', 'calibration_bins', 'check_summary_path', 'check_topk',
+    'class_group_report', 'class_hits', 'expected_calibration_error', 'format_class_group_report',
+    'frequency_by_size', 'group_accuracy_from_hits', 'group_of_class', 'harmonic_mean', 'logit_adjustment',
+    'logit_normalization', 'logit_weighting', 'named_prior', 'parse_named_paths', 'per_class', 'per_class_accuracy',
+    'per_class_table', 'posthoc_map', 'posthoc_markdown', 'posthoc_table', 'prior_accuracy', 'read_class_csv',
+    'read_last_evaluation', 'read_logits', 'shot_group_accuracy', 'shot_group_calibration_error', 'summarize',
+    'summarize_runs', 'summary_csv', 'summary_markdown', 'tau_normalization', 'true_class_rank', 'write_class_csv',
+    'write_logits', 'write_summary'
 ]

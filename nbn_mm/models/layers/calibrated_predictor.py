@@ -49,7 +49,7 @@ def CalibratedPredictor(predictor: dict[str, Any], **kwargs: Any) -> nn.Module:
         cls_predictor_cfg=dict(type='CalibratedPredictor', predictor=dict(type='NormedLinear', tempearture=20))
 
     Args:
-        predictor (dict): Config of the predictor, a rectified one included.
+        predictor (dict): Config of a predictor that is not linear in its input, with logit rectification or without.
         **kwargs: Arguments that heads fill in, ``in_features`` and ``out_features`` among them.
 
     Returns:
@@ -57,12 +57,16 @@ def CalibratedPredictor(predictor: dict[str, Any], **kwargs: Any) -> nn.Module:
 
     Raises:
         TypeError: If ``predictor`` is no config, or ``out_features`` is missing.
+        ValueError: If the predictor is linear, so that the map belongs into its weight and bias.
     """
     if not isinstance(predictor, dict) or 'type' not in predictor:
         raise TypeError(f'CalibratedPredictor: predictor={predictor!r} must be the config of a predictor.')
     if 'out_features' not in kwargs:
         raise TypeError(f'CalibratedPredictor needs out_features, the number of logits; got {sorted(kwargs)}.')
     module = build_linear_predictor(dict(predictor, **kwargs))
+    if hasattr(module, 'as_linear') or (isinstance(module, nn.Linear) and type(module).__name__ == 'Linear'):
+        raise ValueError(f'CalibratedPredictor: predictor={predictor!r} is linear; the calibration belongs into its '
+                         "weight and bias, as tools/model_converters/posthoc_checkpoint.py writes it. Use type='Linear'.")
     module.logit_affine = LogitAffine(kwargs['out_features'])
     module.register_forward_hook(_calibrate)
     return module

@@ -148,7 +148,7 @@ def test_margins_need_the_cosine_classifier_of_their_scale(name, wrapped):
         for base in ('Linear', 'CosineLinear'):
             with pytest.raises(ValueError, match=rf'{name} takes up to 30 times a margin.*Behind logit rectification'):
                 head(dict(type='RectifiedPredictor', base=base), loss)
-        with pytest.raises(ValueError, match=f"{name}: .*is Linear, which has no scale. Use .*'CosineLinear', scale=30"):
+        with pytest.raises(ValueError, match=f"{name}: .*is Linear, which has no scale.*'CosineLinear', scale=30"):
             head(None, loss)
         with pytest.raises(ValueError, match=f'{name}: scale=30 .*`head.predictor.scale` is 1.'):
             head(dict(type='CosineLinear'), loss)
@@ -202,8 +202,9 @@ def test_trains_on_digits_lt(tmp_path, name):
 
 @on_mmpretrain
 def test_drw_weighs_classes_from_its_epoch_on(tmp_path):
-    runner = digits(tmp_path, dict(loss=dict(type='LDAMLoss', beta=0.999), predictor=dict(type='CosineLinear', scale=30)),
-                    epochs=3, hooks=dict(stage=dict(type='StageHook', stages=[dict(begin=2, reweight=True)])))
+    head = dict(loss=dict(type='LDAMLoss', beta=0.999), predictor=dict(type='CosineLinear', scale=30))
+    runner = digits(tmp_path, head, epochs=3, hooks=dict(
+        stage=dict(type='StageHook', stages=[dict(begin=2, reweight=True)])))
     loss, seen = runner.model.head.loss_module, {}
     logits, target = torch.zeros(2, 10), torch.tensor([0, 9])
 

@@ -1,7 +1,7 @@
 """The cosine classifier: the logit of a class is the scaled cosine between its weight vector and the features.
 
-Gidaris and Komodakis, Dynamic Few-Shot Visual Learning without Forgetting, CVPR 2018, arXiv:1804.09458, section 3.2; the
-classifier of LDAM (Cao et al., NeurIPS 2019) and of RIDE.
+Gidaris and Komodakis, Dynamic Few-Shot Visual Learning without Forgetting, CVPR 2018, arXiv:1804.09458, section 3.2;
+the classifier of LDAM (Cao et al., NeurIPS 2019) and of RIDE.
 """
 import math
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class CosineLinear(nn.Module):
     """A linear predictor of unit vectors without a bias: ``scale · cos(x, w_j)``, in at least float32.
 
-    As ``head.predictor``. Losses with margins in units of the cosine (``LDAMLoss``, ``GaussianCloudedLogitLoss``) have an
-    option ``scale``, too, which must be equal.
+    As ``head.predictor``. Losses with margins in units of the cosine (``LDAMLoss``, ``GaussianCloudedLogitLoss``) have
+    an option ``scale``, too, which must be equal.
 
     Args:
         in_features (int): Channels D of the features.

@@ -1,6 +1,9 @@
 """CMO within a window of epochs or iterations, in runs image by image and on the device, resumed ones too."""
+from pathlib import Path
+
 import pytest
 from device_classification import device_config
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tiny_classification import config
@@ -9,6 +12,7 @@ from nbn_mm.engine.hooks import MixingWindowHook
 from nbn_mm.utils.hosts import host_error
 
 pytestmark = pytest.mark.skipif(host_error('mmpretrain') is not None, reason='mmpretrain does not import')
+ROOT = Path(__file__).resolve().parents[2]
 BATCHES = 5  # of 8 among 36 images
 
 
@@ -91,3 +95,31 @@ def test_bad_input(tmp_path):
                   train_dataloader=dict(loader, dataset=loader['dataset'].dataset))
     with pytest.raises(ValueError, match='num_workers=1, which prepare batches ahead'):
         made.train()
+
+
+@pytest.mark.parametrize('device', [False, True])
+def test_cmo_trains_on_digits(tmp_path, device):
+    """Balanced Softmax with NBN and LR learns from pasted images, read one by one and on the device."""
+    cfg = Config.fromfile(ROOT / 'configs/demo/resnet8_nbn_lr_bsl_digits_lt.py')
+    resize = dict(type='Resize', scale=16, interpolation='bilinear')
+    inner = dict(type='DigitsLT', split='train', imbalance_factor=20)
+    augment = [dict(type='RandomCrop', crop_size=16, padding=2), dict(type='PackInputs')]
+    if device:
+        dataset = dict(type='DeviceDataset', dataset=dict(inner, pipeline=[resize]), pipeline=augment,
+                       cmo=dict(prob=0.5))
+        cfg.train_dataloader.collate_fn = dict(type='device_collate')
+    else:
+        dataset = dict(type='CMODataset', prob=0.5, dataset=dict(inner, pipeline=[resize, *augment]))
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.dataset = dataset
+    window = dict(type='MixingWindowHook', skip_first=1, skip_last=1)
+    cfg.merge_from_dict(dict(work_dir=str(tmp_path), experiment_name=f'cmo_digits_{device}', log_level='WARNING',
+                             train_cfg=dict(max_epochs=4, val_interval=4), default_hooks=dict(mixing_window=window)))
+    made, mixed = Runner.from_cfg(cfg), Mixed()
+    made.register_hook(mixed)
+    metrics = made.train() and made.val_loop.run()
+    assert 0 < sum(mixed.seen.values()) < len(mixed.seen) / 2
+    assert not any(mixed.seen[i] for i in (*range(7), *range(21, 28)))
+    losses = made.message_hub.log_scalars['train/loss'].data[0]
+    assert losses[-5:].mean() < losses[:5].mean()
+    assert metrics['shot/all_top1'] > 0.3

@@ -9,10 +9,7 @@ model = dict(
     type='RoutedClassifier',
     head=dict(type='RoutedExpertClsHead', routing=dict(top_choices=50, pos_weight=100.0)))
 global_batch_size = 512
-train_dataloader = dict(
-    batch_size=512,
-    # an epoch of the released sampler: the largest class times the number of classes
-    sampler=dict(_delete_=True, type='ClassBalancedSampler', num_samples_per_class=4, epoch_length=1280 * 1000))
+train_dataloader = dict(batch_size=512, sampler=dict(_delete_=True, type='ClassBalancedSampler'))
 train_cfg = dict(max_epochs=5, val_interval=5)
 optim_wrapper = dict(optimizer=dict(lr=0.01, weight_decay=5e-4))
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=5, by_epoch=True)]

@@ -63,7 +63,7 @@ class CompoundBNHook(Hook):
                              "model.head.type='DualPathClsHead', or model.backbone.compound=dict(split=False).")
         listener = _Announcement(owners)
         self._handles = [model.register_forward_pre_hook(listener.begin, with_kwargs=True),
-                         model.register_forward_hook(listener.end)]
+                         model.register_forward_hook(listener.end, always_call=True)]
 
     def after_train(self, runner: Runner) -> None:
         """Stop listening."""
@@ -102,7 +102,7 @@ class _Announcement:
             owner.inform(labels)
 
     def end(self, model: nn.Module, args: tuple, output: Any) -> None:
-        """After it."""
+        """After it, or after its error."""
         for owner in self.owners:
             owner.forget()
 

@@ -89,7 +89,7 @@ def posthoc_checkpoint(config: str, checkpoint: str, out: str, method: str, tau:
     state, lines = dict(loaded['state_dict']), []
     for classifier, found in zip(classifiers, moments, strict=True):
         lines.append(_calibrate(classifier, state, record, found, method, tau, keep_bias, iif))
-    meta = dict(loaded['meta'], **{KEY: posthoc_name(method, tau)})
+    meta = dict(loaded['meta'], **{KEY: posthoc_name(method, tau, keep_bias, iif)})
     if 'cfg' in meta:
         meta['cfg'] = cfg.pretty_text
     target.parent.mkdir(parents=True, exist_ok=True)

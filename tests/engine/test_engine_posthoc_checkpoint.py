@@ -27,9 +27,11 @@ PREDICTORS = dict(
 def run(request, tmp_path_factory):
     """A trained run: its folder and kind; its training pipeline flips at random."""
     folder = tmp_path_factory.mktemp(request.param)
-    runner = tiny.runner(folder, head=dict(predictor=PREDICTORS[request.param]))
+    runner = tiny.runner(folder, head=dict(predictor=PREDICTORS[request.param]), metric='TestPriorMetric')
     runner.cfg.train_dataloader.dataset.pipeline = [FLIP, dict(type='PackInputs')]
     runner.train()
+    values = [runner.message_hub.get_scalar(f'val/prior/{name}_top1').current() for name in ('forward50', 'uniform')]
+    assert all(0 <= value <= 100 for value in values), 'the metric got its counts from the hook'
     runner.cfg.dump(folder / 'trained.py')
     return folder, request.param
 

@@ -12,7 +12,13 @@ from nbn_mm.evaluation.functional.posthoc import (
     logit_weighting,
     tau_normalization,
 )
-from nbn_mm.evaluation.functional.posthoc_methods import PosthocFacts, posthoc_map, posthoc_markdown, posthoc_table
+from nbn_mm.evaluation.functional.posthoc_methods import (
+    PosthocFacts,
+    posthoc_map,
+    posthoc_markdown,
+    posthoc_name,
+    posthoc_table,
+)
 from nbn_mm.evaluation.functional.posthoc_report import write_report
 from nbn_mm.evaluation.functional.saved_logits import SavedLogits, read_logits, write_logits
 
@@ -118,6 +124,13 @@ def test_columns_that_stay(rng):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_names():
+    assert posthoc_name('logit_adjustment') == 'logit_adjustment, tau 1'
+    assert posthoc_name('tau_norm', 0.5, keep_bias=True) == 'tau_norm, tau 0.5, with bias'
+    assert [posthoc_name('iif', iif=kind) for kind in ('raw', 'smooth')] == ['iif', 'iif, smooth']
+    assert posthoc_name('logn') == 'logn'
 
 
 def test_file_and_table(rng, tmp_path):

@@ -46,7 +46,8 @@ def main() -> None:
             check_report_path(path)
         saved = read_logits(args.logits)
         facts = PosthocFacts.of_saved(saved, None if args.train is None else read_logits(args.train))
-        maps = {posthoc_name(method, tau): posthoc_map(method, facts, tau, args.keep_bias, args.iif)
+        options = dict(keep_bias=args.keep_bias, iif=args.iif)
+        maps = {posthoc_name(method, tau, **options): posthoc_map(method, facts, tau, **options)
                 for method in args.method for tau in (args.tau if method in WITH_TAU else [None])}
         rows = posthoc_table(saved, maps, args.few, args.many, args.topk)
         for path in args.out:

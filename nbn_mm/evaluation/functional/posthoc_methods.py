@@ -100,9 +100,16 @@ def posthoc_map(method: str, facts: PosthocFacts, tau: float | None = None, keep
     return logit_weighting(inverse_image_frequency(facts.counts, iif))
 
 
-def posthoc_name(method: str, tau: float | None = None) -> str:
-    """How a table names a method, as in ``'logit_adjustment, tau 1.5'``."""
-    return f'{method}, tau {1.0 if tau is None else tau:g}' if method in WITH_TAU else method
+def posthoc_name(method: str, tau: float | None = None, keep_bias: bool = False, iif: str = 'raw') -> str:
+    """How a table names a method with the options of :func:`posthoc_map`, as in ``'logit_adjustment, tau 1.5'``."""
+    parts = [method]
+    if method in WITH_TAU:
+        parts.append(f'tau {1.0 if tau is None else tau:g}')
+    if method == 'tau_norm' and keep_bias:
+        parts.append('with bias')
+    if method == 'iif' and iif != 'raw':
+        parts.append(iif)
+    return ', '.join(parts)
 
 
 def posthoc_table(saved: SavedLogits, maps: Mapping[str, AffineMap], few: int = FEW, many: int = MANY,

@@ -1,5 +1,5 @@
-"""ResNet-50 with BN and LTR weight balancing on iNaturalist 2018: stage 2, MaxNorm and weight decay of the classifier, 10
-epochs, from resnet50_bn_ltrwd_inat18. Rate, decay and radius are those of the authors' code for CIFAR-100-LT.
+"""ResNet-50 with BN and LTR weight balancing on iNaturalist 2018: stage 2, MaxNorm and weight decay of the classifier,
+10 epochs, from resnet50_bn_ltrwd_inat18. Rate, decay and radius are those of the authors' code for CIFAR-100-LT.
 
 Train: ``python tools/train.py configs/inat18/resnet50_bn_ltrwd_stage2_inat18.py``
 

@@ -1,5 +1,5 @@
-"""ResNet-18 of a quarter of the width with BN, weight decay and MaxNorm (LTR weight balancing), 6 + 2 epochs in one run,
-on Tiny-ImageNet-LT. The weight decay of stage 1 is not tuned.
+"""ResNet-18 of a quarter of the width with BN, weight decay and MaxNorm (LTR weight balancing), 6 + 2 epochs in one
+run, on Tiny-ImageNet-LT. The weight decay of stage 1 is not tuned.
 
 Train: ``python tools/train.py configs/tiny_imagenet_lt/resnet18q_bn_ltrwd_8e_tiny_imagenet_lt.py``
 """

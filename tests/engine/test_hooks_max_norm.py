@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tiny_classification as tiny
 import torch
+from mmengine.config import Config
 from references.classifier_adjustment import projected
 
 from nbn_mm.engine.hooks.max_norm_hook import MaxNormHook, initial_radius, project_rows
@@ -10,9 +11,17 @@ from nbn_mm.engine.hooks.max_norm_hook import MaxNormHook, initial_radius, proje
 pytest.importorskip('mmpretrain', reason='the runs need mmpretrain')
 
 
+@pytest.fixture(autouse=True)
+def quick_runs(monkeypatch):
+    """What takes longer than these runs: formatting the config, and collecting garbage when a data set is built."""
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: str(cfg.to_dict())))
+    monkeypatch.setattr('mmengine.dataset.base_dataset.gc.collect', lambda *args: 0)
+
+
 def test_projection_against_loops():
     torch.manual_seed(0)
-    weight = torch.randn(6, 4, dtype=torch.float64) * torch.tensor([0.1, 0.5, 1, 2, 5, 0.0], dtype=torch.float64)[:, None]
+    lengths = torch.tensor([0.1, 0.5, 1, 2, 5, 0.0], dtype=torch.float64)
+    weight = torch.randn(6, 4, dtype=torch.float64) * lengths[:, None]
     before = weight.clone()
     radius = 0.7
     out = project_rows(weight, radius)

@@ -109,7 +109,7 @@ def test_components_that_are_alike_or_one_hot_are_named(mean, share, caplog):
     CompoundBNHook().after_train_epoch(run)
     assert 'outside of 5 to 95 % of ln K: 0 ' + share in caplog.text
     caplog.clear()
-    layer.running_mean.copy_(torch.tensor([[-0.2], [0.0], [0.2]]))
+    layer.running_mean.copy_(torch.tensor([[-0.6], [0.0], [0.6]]))
     layer(torch.randn(8, 4, 3))
     CompoundBNHook().after_train_epoch(run)
     assert not caplog.text

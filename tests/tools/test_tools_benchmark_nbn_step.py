@@ -34,6 +34,15 @@ def test_one_part_of_resnet50_with_few_classes(tmp_path):
     assert len(records) == 2 and records[1]['equal'] is True and 'resnet50, batch 4, 32 px' in records[1]['setting']
 
 
+def test_compound_batch_normalisation(tmp_path):
+    code, output = run_tool('benchmarks/nbn_step.py', *TINY, '--model', 'resnet32', '--part', 'compound', '--json',
+                            'out.json', cwd=tmp_path)
+    assert code == 0, output
+    records = json.loads((tmp_path / 'out.json').read_text())
+    assert [record['setting'].rpartition(', ')[2] for record in records] == ['compound path', 'compound and split path']
+    assert all(record['place'] == 'CompoundBN' and record['ratio'] > 0 for record in records)
+
+
 def test_wrong_options(tmp_path):
     code, output = run_tool('benchmarks/nbn_step.py', '--batch', '0', cwd=tmp_path)
     assert code == 1 and '--batch, --size, --steps and --classes must be at least 1' in output

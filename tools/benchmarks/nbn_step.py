@@ -7,6 +7,7 @@ network, with which it must agree to the last bit.
     python tools/benchmarks/nbn_step.py --json nbn_step.json                    # ten minutes on a CPU
     python tools/benchmarks/nbn_step.py --quick                                 # a minute or two
     python tools/benchmarks/nbn_step.py --device cuda --compile                 # the mode for small steps on a GPU
+    python tools/benchmarks/nbn_step.py --part compound                         # CompoundBN, one path and both
 """
 import argparse
 from collections.abc import Callable
@@ -30,7 +31,8 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__)
     harness.add_arguments(parser, RUNS)
     parser.add_argument('--model', choices=(*BACKBONES, 'both'), default='both', help='network (default: both)')
-    parser.add_argument('--part', choices=('train', 'eval', 'both'), default='both', help='what runs (default: both)')
+    parser.add_argument('--part', choices=('train', 'eval', 'both', 'compound'), default='both',
+                        help='what runs; compound is CompoundBN in place of NBN (default: both)')
     parser.add_argument('--batch', type=int, help='images a step (default: by model and device)')
     parser.add_argument('--size', type=int, help='pixels of an image side (default: by model and device)')
     parser.add_argument('--steps', type=int, help='steps a run (default: by model and device)')
@@ -59,6 +61,29 @@ def build(model: str, classes: int, nbn: bool = False, lr: bool = False):
         network = MODELS.build(
             dict(type='ImageClassifier', backbone=backbone, neck=dict(type='GlobalAveragePooling'), head=head))
     network.init_weights()
+    return network
+
+
+def build_compound(model: str, classes: int, split: bool):
+    """The classifier with CompoundBN of three components, on one path or both, that knows the labels of its batches."""
+    import torch
+    from mmengine.registry import MODELS, DefaultScope
+
+    from nbn_mm.datasets.class_counts import ClassCounts
+    from nbn_mm.engine.hooks import CompoundBNHook
+    backbone, channels = BACKBONES[model]
+    backbone = dict(backbone, type='CompoundBNBackbone', base=backbone['type'],
+                    compound=dict(num_components=3, split=split))
+    head = dict(type='DualPathClsHead' if split else 'LongTailClsHead', num_classes=classes, in_channels=channels,
+                loss=dict(type='CrossEntropyLoss'))
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        network = MODELS.build(
+            dict(type='ImageClassifier', backbone=backbone, neck=dict(type='GlobalAveragePooling'), head=head))
+    network.init_weights()
+    network.backbone.compound.set_class_counts(
+        ClassCounts(classes=tuple(map(str, range(classes))), images=tuple(range(classes, 0, -1))))
+    CompoundBNHook().before_train(argparse.Namespace(model=network))
     return network
 
 
@@ -116,6 +141,14 @@ def measure(args: argparse.Namespace, model: str) -> list[harness.Record]:
     place = 'NBN itself'
     compared = partial(harness.compare, device=args.device, threads=args.threads, cost=True)
     records = []
+    if args.part == 'compound':
+        networks = dict(bn=build(model, classes), one=build_compound(model, classes, split=False),
+                        both=build_compound(model, classes, split=True))
+        sides = {name: training(network.to(args.device), images, samples, steps, args.compile)
+                 for name, network in networks.items()}
+        timings = harness.interleave(sides, args.runs, args.device, warmup=2)
+        return [compared('CompoundBN', f'training step, {how}, {shown}', timings[name], timings['bn'], equal=None)
+                for name, shown in (('one', 'compound path'), ('both', 'compound and split path'))]
     if args.part != 'eval':
         kinds = dict(bn={}, nbn=dict(nbn=True), nbn_lr=dict(nbn=True, lr=True))
         sides = {name: training(build(model, classes, **kind).to(args.device), images, samples, steps, args.compile)

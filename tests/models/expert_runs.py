@@ -50,7 +50,8 @@ def digits(work_dir, loss, predictor, epochs=2, nbn=None, model=None, hooks=None
         loader.num_workers = 0
         loader.persistent_workers = False
         loader.dataset.pipeline = RESIZE
-    cfg.val_evaluator = cfg.test_evaluator = [dict(type='ShotGroupMetric', topk=(1, )), dict(type='ExpertAccuracyMetric')]
+    cfg.val_evaluator = [dict(type='ShotGroupMetric', topk=(1, )), dict(type='ExpertAccuracyMetric')]
+    cfg.test_evaluator = cfg.val_evaluator
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)  # of 7 iterations
     cfg.optim_wrapper.optimizer.lr = 0.05
     cfg.param_scheduler = []

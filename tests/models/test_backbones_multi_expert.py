@@ -158,8 +158,8 @@ def test_fold_gives_plain_experts():
 
 
 def test_stages_are_counted_over_shared_and_own_ones():
-    for stage, prefixes in ((-1, ('experts.0.layer4', 'experts.1.layer4')), (3, ('experts.0.layer3', 'experts.1.layer3')),
-                            (1, ('shared.layer1', ))):
+    for stage, prefixes in ((-1, ('experts.0.layer4', 'experts.1.layer4')),
+                            (3, ('experts.0.layer3', 'experts.1.layer3')), (1, ('shared.layer1', ))):
         model = nbn(R18, num_experts=2, nbn=dict(placement='A', stages=(stage, )))
         names = [name for name, module in model.named_modules() if isinstance(module, NBN)]
         assert {next(prefix for prefix in prefixes if name.startswith(prefix)) for name in names} == set(prefixes)

@@ -178,7 +178,7 @@ def test_routing_computes_what_is_asked(teacher, tmp_path):
 
 
 @pytest.mark.parametrize(('options', 'error', 'message'), [
-    (dict(routing=dict(top_choices=5)), ValueError, 'head.routing.top_choices=5 must be at most the number of classes, 4'),
+    (dict(routing=dict(top_choices=5)), ValueError, 'head.routing.top_choices=5 must be at most the number of cl.*, 4'),
     (dict(routing=dict(top_choices=0)), ValueError, 'head.routing.top_choices=0 must be an integer of at least 1'),
     (dict(routing=dict(threshold=1.0, top_choices=2)), ValueError, 'threshold between 0 and 1'),
     (dict(routing=dict(temperature=1)), TypeError, 'must be a dict with keys among'),

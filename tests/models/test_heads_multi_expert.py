@@ -11,6 +11,7 @@ from process_server import run_ranks
 
 from nbn_mm.datasets import ClassCounts, LabelBatch
 from nbn_mm.models.placement import fold
+from nbn_mm.models.placement.fold_config import fold_model_config
 from nbn_mm.utils.hosts import host_error
 
 pytestmark = pytest.mark.skipif(host_error('mmpretrain') is not None, reason='mmpretrain does not import')
@@ -80,7 +81,7 @@ def test_soft_labels_reach_the_base_loss():
 
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(num_experts=0), 'head.num_experts=0 must be an integer of at least 1'),
-    (dict(loss=dict(type='CrossEntropyLoss')), r"head.loss=CrossEntropyLoss takes the logits of one classifier.*RIDELoss"),
+    (dict(loss=dict(type='CrossEntropyLoss')), 'head.loss=CrossEntropyLoss takes the logits of one classifier.*RIDE'),
     (dict(cal_acc=True), 'head.cal_acc=True is for one classifier; ExpertAccuracyMetric'),
     (dict(loss=OWN), 'LDAMLoss: its margins are those of a cosine classifier'),
     (dict(loss=OWN, predictor=RECTIFIED), 'LDAMLoss takes up to 30 times a margin.*Behind logit rectification'),
@@ -134,12 +135,28 @@ def test_published_form_trains_on_digits(tmp_path):
     assert runner.message_hub.log_scalars['val/shot/all_top1'].current() > 30  # chance: 10
 
 
-def network(nbn=ONE_EACH):
-    backbone = dict(type='NBNBackbone', base='MultiExpertBackbone', network='CIFARResNet', depth=8, num_experts=2, nbn=nbn)
-    return with_counts(build(dict(
-        type='ImageClassifier', backbone=backbone, neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='MultiExpertClsHead', num_experts=2, num_classes=4, in_channels=64, predictor=RECTIFIED,
-                  loss=PUBLISHED))))
+NETWORK = dict(
+    type='ImageClassifier',
+    backbone=dict(type='NBNBackbone', base='MultiExpertBackbone', network='CIFARResNet', depth=8, num_experts=2,
+                  nbn=ONE_EACH),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='MultiExpertClsHead', num_experts=2, num_classes=4, in_channels=64, predictor=RECTIFIED,
+              loss=PUBLISHED))
+
+
+def network():
+    return with_counts(build(copy.deepcopy(NETWORK)))
+
+
+def test_the_folded_config_fits_the_folded_network():
+    model, x = network(), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    model.train()(x, [DataSample().set_gt_label(label) for label in range(4)], mode='loss')
+    folded, _ = fold(model.eval())
+    cfg = fold_model_config(NETWORK)
+    assert cfg['backbone']['type'] == 'MultiExpertBackbone' and cfg['head']['predictor'] == dict(type='Linear')
+    plain = build(cfg).eval()
+    plain.load_state_dict(folded.state_dict(), strict=True)
+    torch.testing.assert_close(plain(x), model(x), rtol=1e-4, atol=1e-5)
 
 
 def rank_main(rank, port, folder):

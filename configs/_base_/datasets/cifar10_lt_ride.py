@@ -1,5 +1,5 @@
-# CIFAR-10-LT with RIDE's augmentation: crop, flip, rotation by -15 to 15 degrees, batches of 128. Image by image, because
-# a rotation by any angle has no batched form.
+# CIFAR-10-LT with RIDE's augmentation: crop, flip, rotation by -15 to 15 degrees, batches of 128. Image by image,
+# because a rotation by any angle has no batched form.
 _base_ = 'cifar10_lt_per_image.py'
 
 train_pipeline = [

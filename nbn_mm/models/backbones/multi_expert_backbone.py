@@ -115,8 +115,8 @@ def _build(network: str | type, options: dict[str, Any]) -> nn.Module:
 def _reduced(network: nn.Module, options: dict[str, Any]) -> dict[str, Any]:
     """The options of a network whose stages have three quarters of the channels."""
     if not hasattr(network, 'base_channels'):
-        raise ValueError(f'backbone.reduce_dimension=True needs a network with `base_channels`; {type(network).__name__}'
-                         ' has none.')
+        raise ValueError(f'backbone.reduce_dimension=True needs a network with `base_channels`, which '
+                         f'{type(network).__name__} lacks.')
     reduced = dict(options)
     for name in REDUCED_OPTIONS:
         width = getattr(network, name, None)

@@ -35,8 +35,8 @@ class MultiExpertClsHead(LongTailClsHead):
         **kwargs: ``loss``, which takes logits ``(N, E, C)`` (``RIDELoss``), and the others of the host's head.
 
     Raises:
-        ValueError: If ``num_experts`` is below 1, logit rectification stands over another predictor than a linear one or
-            below a loss with margins, the loss takes the logits of one classifier, ``cal_acc`` is set, or
+        ValueError: If ``num_experts`` is below 1, logit rectification stands over another predictor than a linear one
+            or below a loss with margins, the loss takes the logits of one classifier, ``cal_acc`` is set, or
             the features are not those of E experts.
     """
 
@@ -79,7 +79,7 @@ class MultiExpertClsHead(LongTailClsHead):
         shapes = [tuple(feat.shape) for feat in feats]
         if len(feats) != self.num_experts:
             raise ValueError(f'head.num_experts={self.num_experts}, but the backbone gives {len(feats)} feature maps. '
-                             "Set backbone.num_experts of backbone=dict(type='MultiExpertBackbone') to the same number.")
+                             "Set num_experts of backbone=dict(type='MultiExpertBackbone') to the same number.")
         if any(len(shape) != 2 or shape[1] != self.in_channels for shape in shapes):
             raise ValueError(f'head.in_channels={self.in_channels} expects features (N, {self.in_channels}) of each '
                              f'expert, got {shapes}. Set head.in_channels to the channels of an expert (three quarters '

@@ -47,10 +47,10 @@ class RoutedExpertClsHead(MultiExpertClsHead):
         if not options['pos_weight'] > 0 or not 0 < options['threshold'] < 1:
             raise ValueError(f'head.routing={routing!r}: pos_weight must be above 0 and threshold between 0 and 1.')
         if options['top_choices'] > self.num_classes:
-            raise ValueError(f"head.routing.top_choices={options['top_choices']} must be at most the number of classes, "
-                             f'{self.num_classes}.')
+            raise ValueError(f"head.routing.top_choices={options['top_choices']} must be at most the number of "
+                             f'classes, {self.num_classes}.')
         if self.distillation is not None:
-            raise ValueError('head.distillation has no meaning for RoutedExpertClsHead, whose experts stay as they are.')
+            raise ValueError('head.distillation has no meaning for RoutedExpertClsHead: its experts stay as they are.')
         self.pos_weight = options.pop('pos_weight')
         self.threshold = options.pop('threshold')
         self.router = ExpertRouter(self.in_channels, self.num_experts, **options)

@@ -117,9 +117,8 @@ def test_cmo_trains_on_digits(tmp_path, device):
                              train_cfg=dict(max_epochs=4, val_interval=4), default_hooks=dict(mixing_window=window)))
     made, mixed = Runner.from_cfg(cfg), Mixed()
     made.register_hook(mixed)
-    metrics = made.train() and made.val_loop.run()
+    made.train()
     assert 0 < sum(mixed.seen.values()) < len(mixed.seen) / 2
     assert not any(mixed.seen[i] for i in (*range(7), *range(21, 28)))
     losses = made.message_hub.log_scalars['train/loss'].data[0]
-    assert losses[-5:].mean() < losses[:5].mean()
-    assert metrics['shot/all_top1'] > 0.3
+    assert losses[-5:].mean() < 0.8 * losses[:5].mean()

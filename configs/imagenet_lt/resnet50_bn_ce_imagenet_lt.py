@@ -8,5 +8,5 @@ _base_ = [
     '../_base_/models/resnet50.py',
     '../_base_/datasets/imagenet_lt.py',
     '../_base_/schedules/epochs_90.py',
-    '../_base_/default_runtime_cls.py',
+    '../_base_/default_runtime_cls_selected.py',
 ]

@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/models/resnext50.py',
     '../_base_/datasets/imagenet_lt.py',
     '../_base_/schedules/epochs_100_ride.py',
-    '../_base_/default_runtime_cls.py',
+    '../_base_/default_runtime_cls_selected.py',
 ]
 
 model = dict(

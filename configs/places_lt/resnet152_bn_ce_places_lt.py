@@ -6,5 +6,5 @@ _base_ = [
     '../_base_/models/resnet152_places.py',
     '../_base_/datasets/places_lt.py',
     '../_base_/schedules/places_30e.py',
-    '../_base_/default_runtime_cls.py',
+    '../_base_/default_runtime_cls_selected.py',
 ]

@@ -6,7 +6,7 @@ arXiv:1904.05160): one image a line, its path, a blank and the number of its cla
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def read_image_list(path: str | PathLike) -> ImageList:
     """Read a list file.
 
     Args:
-        path (str | PathLike): Lines of ``path label``; empty lines are passed over.
+        path (str | PathLike): UTF-8 lines of ``path label``, where a path may hold blanks; empty lines are passed over.
 
     Returns:
         ImageList: In the order of the file.
@@ -55,14 +55,19 @@ def read_image_list(path: str | PathLike) -> ImageList:
     labels: list[int] = []
     numbers: list[int] = []
     unreadable = []
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
-        if not line.strip():
+    for number, line in enumerate(path.read_bytes().removeprefix(b'\xef\xbb\xbf').splitlines(), 1):
+        parts = line.strip().rsplit(None, 1)
+        if not parts:
             continue
-        name, _, label = line.strip().rpartition(' ')
-        if not name or not label.isdecimal():
+        try:
+            name, label = (part.decode() for part in parts)
+        except ValueError:  # one part, or no UTF-8
             unreadable.append(number)
             continue
-        paths.append(name.strip())
+        if not (label.isascii() and label.isdecimal()):
+            unreadable.append(number)
+            continue
+        paths.append(name)
         labels.append(int(label))
         numbers.append(number)
     if unreadable:
@@ -174,14 +179,38 @@ def check_files(images: ImageList, folder: str | PathLike) -> None:
 
 
 def class_folders(images: ImageList) -> tuple[str, ...] | None:
-    """The folder right above the images of each class, if every class has one of its own; None otherwise."""
+    """The folder of each class below the folder of them all, if every class has one of its own; None otherwise."""
     folders: dict[int, str] = {}
     for path, label in zip(images.paths, images.labels.tolist(), strict=True):
-        name = os.path.basename(os.path.dirname(path))
+        name = path.rpartition('/')[0]
         if folders.setdefault(label, name) != name:
             return None
-    names = tuple(folders[label] for label in sorted(folders))
-    return names if all(names) and len(set(names)) == len(names) == max(folders) + 1 else None
+    names = [folders[label] for label in sorted(folders)]
+    if not all(names) or not len(set(names)) == len(names) == max(folders) + 1:
+        return None
+    if len(names) == 1:
+        return (os.path.basename(names[0]), )
+    common = os.path.commonpath(names)
+    return None if common in names else tuple(os.path.relpath(name, common or '.') for name in names)
+
+
+def flat_validation(images: ImageList, folder: str | PathLike) -> ImageList:
+    """ImageNet-LT's test list names ``val/n01440764/…``; ImageNet ships these images side by side in ``val/``.
+
+    Args:
+        images (ImageList): The list.
+        folder (str | PathLike): Folder of the images.
+
+    Returns:
+        ImageList: With the paths of the images side by side if the first one lies so, else the list itself.
+    """
+    first = images.paths[0]
+    if not first.startswith('val/') or not find_missing([first], folder):
+        return images
+    if find_missing([f'val/{os.path.basename(first)}'], folder):
+        return images
+    flat = tuple(f'val/{os.path.basename(path)}' if path.startswith('val/') else path for path in images.paths)
+    return replace(images, paths=flat)
 
 
 def write_image_list(images: ImageList, path: str | PathLike) -> None:

@@ -2,14 +2,23 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from .image_list import ImageList, check_classes, duplicates_between, find_missing, read_image_list, some
+from .image_list import (
+    ImageList,
+    check_classes,
+    duplicates_between,
+    find_missing,
+    flat_validation,
+    read_image_list,
+    scan_image_folder,
+    some,
+)
 from .inaturalist_json import read_inaturalist
 from .known_sets import KNOWN_SETS, differences
 from .shot_groups import shot_groups
@@ -45,7 +54,8 @@ def check_set(files: dict[str, str | PathLike], folder: str | PathLike, known: s
     """Check the splits of a data set.
 
     Args:
-        files (dict): Name of each split to its list file (or JSON file of iNaturalist); ``'train'`` tells the groups.
+        files (dict): Name of each split to its list file, JSON file of iNaturalist, or folder of one subfolder a class;
+            ``'train'`` tells the groups.
         folder (str | PathLike): Folder of the images.
         known (str, optional): Published set to compare with, a key of ``KNOWN_SETS``.
         decode (bool): Whether to decode each image. Defaults to True.
@@ -57,7 +67,7 @@ def check_set(files: dict[str, str | PathLike], folder: str | PathLike, known: s
     report, lists = SetReport(), {}
     for split, path in files.items():
         try:
-            lists[split] = _read(path)
+            lists[split] = _read(path, folder)
         except (FileNotFoundError, ValueError) as error:
             report.problems.append(f'{split}: {error}')
     classes = len(lists['train'].counts()) if 'train' in lists else None
@@ -88,10 +98,14 @@ def check_known_set(name: str, data_root: str | PathLike, decode: bool = True, w
                      workers)
 
 
-def _read(path: str | PathLike) -> ImageList:
+def _read(path: str | PathLike, folder: str | PathLike) -> ImageList:
     if str(path).endswith('.json'):
         return read_inaturalist(str(path), Path(path).parent / 'categories.json')
-    return read_image_list(path)
+    if Path(path).is_dir():
+        images = scan_image_folder(path)
+        below = os.path.relpath(path, folder)
+        return replace(images, paths=tuple(os.path.join(below, name) for name in images.paths))
+    return flat_validation(read_image_list(path), folder)
 
 
 def _check_split(report: SetReport, split: str, images: ImageList, folder: str | PathLike, classes: int | None,

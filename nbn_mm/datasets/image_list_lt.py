@@ -13,7 +13,7 @@ from .image_list import (
     check_classes,
     check_files,
     class_folders,
-    find_missing,
+    flat_validation,
     read_image_list,
     scan_image_folder,
 )
@@ -30,8 +30,8 @@ class ImageListLT(BaseDataset):
 
         dataset=dict(type='ImageListLT', data_root='data/birds', ann_file='train.txt', imbalance_factor=50)
 
-    Names of classes come from ``classes``, else from the folders right above the images where each class has one of its
-    own, else they are the class numbers.
+    Names of classes come from ``classes``, else from the folders of the images where each class has one of its own, else
+    they are the class numbers.
 
     Args:
         data_root (str): Folder of all files. Defaults to ''.
@@ -87,7 +87,8 @@ class ImageListLT(BaseDataset):
         """
         folder = self.img_prefix or '.'
         images = self.read_images(folder)
-        num_classes = len(self.metainfo['classes']) if self._named else None
+        known = self.metainfo['classes'] if self._named else images.classes
+        num_classes = None if known is None else len(known)
         check_classes(images, num_classes, complete=not self.test_mode)
         if not self._named:
             names = images.classes or class_folders(images)
@@ -165,11 +166,7 @@ class ImageNetLT(_PublishedSplits):
 
     def locate(self, images: ImageList, folder: str) -> Sequence[str]:
         """Where the images lie, with or without class folders in ``val/``."""
-        if images.paths[0].startswith('val/') and find_missing(images.paths[:1], folder):
-            flat = [f'val/{os.path.basename(path)}' if path.startswith('val/') else path for path in images.paths]
-            if not find_missing(flat[:1], folder):
-                images = ImageList(tuple(flat), images.labels, images.source, images.classes)
-        return super().locate(images, folder)
+        return super().locate(flat_validation(images, folder), folder)
 
 
 @DATASETS.register_module()

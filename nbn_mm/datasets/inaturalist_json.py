@@ -1,6 +1,7 @@
 """Annotation files of iNaturalist."""
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +22,29 @@ def read_inaturalist(path: str, categories: str | Path | None = None) -> ImageLi
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a part is missing, or an image has no annotation or several.
+        ValueError: If the file is no JSON, a part or a field is missing, or an image has no annotation or several.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'there is no annotation file {str(path)!r}.')
-    data = json.loads(Path(path).read_text(encoding='utf-8'))
-    absent = [key for key in ('images', 'annotations', 'categories') if not data.get(key)]
+    data = _load(path)
+    absent = [key for key in ('images', 'annotations', 'categories') if not isinstance(data, dict) or not data.get(key)]
     if absent:
         raise ValueError(f'{path} has no `{absent[0]}`; an annotation file of iNaturalist (train2018.json, '
                          'val2018.json) is expected.')
+    try:
+        return _image_list(data, path, categories)
+    except KeyError as error:
+        raise ValueError(f'{path}: an entry lacks the field {error}.') from None
+
+
+def _load(path: str | Path) -> Any:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no annotation file {str(path)!r}.')
+    try:
+        return json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON file, or not all of one ({error}).') from None
+
+
+def _image_list(data: dict[str, Any], path: str, categories: str | Path | None) -> ImageList:
     order = {category['id']: label for label, category in enumerate(sorted(data['categories'], key=lambda c: c['id']))}
     labels: dict[int, int] = {}
     for annotation in data['annotations']:
@@ -44,8 +59,8 @@ def read_inaturalist(path: str, categories: str | Path | None = None) -> ImageLi
         raise ValueError(f'{path}: {len(bare)} images have no annotation: {", ".join(bare[:5])}.')
     named = {category['id']: str(category.get('name', category['id'])) for category in data['categories']}
     if categories is not None and Path(categories).is_file():
-        others = json.loads(Path(categories).read_text(encoding='utf-8'))
-        named.update({category['id']: str(category['name']) for category in others if category['id'] in order})
+        named.update({category['id']: str(category['name']) for category in _load(categories)
+                      if category['id'] in order})
     return ImageList(tuple(image['file_name'] for image in data['images']),
                      np.array([labels[image['id']] for image in data['images']], dtype=np.int64), str(path),
                      tuple(named[key] for key in sorted(order)))

@@ -28,6 +28,20 @@ def imagenet_lt(root, counts=(6, 4, 2), flat_val=False):
     return root
 
 
+def places_lt(root, scenes=('a/airfield', 'a/apartment_building/outdoor', 'b/bar'), counts=(6, 4, 2)):
+    """Lists and folders as Places-LT has them: scenes in folders of two levels or three, test images side by side."""
+    lines = dict(train=[], val=[], test=[])
+    for label, (scene, count) in enumerate(zip(scenes, counts, strict=True)):
+        for i in range(count + 1):
+            picture(root / f'data_256/{scene}/{i:08}.jpg', label, 100 * label + i)
+            lines['val' if i == count else 'train'].append(f'data_256/{scene}/{i:08}.jpg {label}')
+        picture(root / f'val_256/Places365_val_{label:08}.jpg', label, 1000 + label)
+        lines['test'].append(f'val_256/Places365_val_{label:08}.jpg {label}')
+    for split, content in lines.items():
+        (root / f'Places_LT_{split}.txt').write_text('\n'.join(content) + '\n')
+    return root
+
+
 def inaturalist(root, counts=(5, 3)):
     """JSON files and folders as iNaturalist 2018 has them."""
     categories = [dict(id=i, name=str(1000 - i), supercategory='Aves') for i in range(len(counts))]

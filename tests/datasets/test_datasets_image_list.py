@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from image_files import imagenet_lt, inaturalist
+from image_files import imagenet_lt, inaturalist, places_lt
 
 pytest.importorskip('mmpretrain', reason='mmpretrain is not installed')
 from mmpretrain.registry import DATASETS  # noqa: E402
@@ -46,7 +46,16 @@ def test_validation_images_that_lie_side_by_side_are_found(tmp_path):
     assert [test.get_data_info(i)['gt_label'] for i in range(6)] == [0, 0, 1, 1, 2, 2]
 
 
-def test_inaturalist_reads_its_json(tmp_path, caplog):
+def test_places_lt_has_scenes_in_nested_folders(tmp_path):
+    places_lt(tmp_path)
+    train, val, test = (build('PlacesLT', tmp_path, split=split) for split in ('train', 'val', 'test'))
+    assert count_classes(train).images == (6, 4, 2) and (len(val), len(test)) == (3, 3)
+    assert train.metainfo['classes'] == val.metainfo['classes'] == ('a/airfield', 'a/apartment_building/outdoor', 'b/bar')
+    assert [test.get_data_info(i)['img_path'][-14:-4] for i in range(3)] == [f'l_{i:08}' for i in range(3)]
+    assert [test.get_data_info(i)['gt_label'] for i in range(3)] == [0, 1, 2]
+
+
+def test_inaturalist_reads_its_json(tmp_path):
     inaturalist(tmp_path)
     train, val = build('INaturalist2018', tmp_path), build('INaturalist2018', tmp_path, split='val')
     assert count_classes(train).images == (5, 3) and len(val) == 4
@@ -113,15 +122,22 @@ def test_absent_images_are_counted_and_five_are_named(tmp_path):
 
 @pytest.mark.parametrize(('lines', 'message'), [
     (['a.jpg 0', 'b.jpg', 'c.jpg x', 'd.jpg 1'], '2 lines are no `path label`: line 2, line 3'),
+    (['a.jpg 0', 'b.jpg ³', 'caf\udce9.jpg 1'], '2 lines are no `path label`: line 2, line 3'),
     (['a.jpg 0', 'b.jpg 1', '', 'a.jpg 1'], r'1 images stand twice: line 4 \(as line 1, a.jpg\)'),
     (['a.jpg 0', 'b.jpg 3'], '2 of 4 class ids have no image: 1, 2'),
     (['a.jpg 0', 'b.jpg -1'], 'line 2'),
     ([''], 'lists no images'),
 ])
 def test_wrong_lists(tmp_path, lines, message):
-    (tmp_path / 'list.txt').write_text('\n'.join(lines))
+    (tmp_path / 'list.txt').write_text('\n'.join(lines), encoding='utf-8', errors='surrogateescape')
     with pytest.raises(ValueError, match=message):
         build('ImageListLT', tmp_path, ann_file='list.txt', check_exists=False)
+
+
+def test_lists_of_other_editors(tmp_path):
+    (tmp_path / 'list.txt').write_bytes('\ufeffone cat.jpg 0\r\ncafé.jpg\t1\r\n'.encode())
+    images = read_image_list(tmp_path / 'list.txt')
+    assert images.paths == ('one cat.jpg', 'café.jpg') and images.labels.tolist() == [0, 1]
 
 
 def test_labels_outside_of_the_classes(tmp_path):
@@ -137,6 +153,8 @@ def test_labels_outside_of_the_classes(tmp_path):
     (lambda data: data['annotations'].pop(), r'1 images have no annotation: \S+\.jpg'),
     (lambda data: data['annotations'][0].update(category_id=9), 'category_id=9'),
     (lambda data: data['annotations'].append(dict(data['annotations'][0], category_id=0)), 'several categories'),
+    (lambda data: data['images'][1].pop('file_name'), "an entry lacks the field 'file_name'"),
+    (lambda data: data['categories'].append(dict(id=7, name='7')), '1 of 3 class ids have no image: 2'),
 ])
 def test_wrong_inaturalist_files(tmp_path, change, message):
     inaturalist(tmp_path)
@@ -144,6 +162,9 @@ def test_wrong_inaturalist_files(tmp_path, change, message):
     change(data)
     (tmp_path / 'train2018.json').write_text(json.dumps(data))
     with pytest.raises(ValueError, match=message):
+        build('INaturalist2018', tmp_path)
+    (tmp_path / 'train2018.json').write_text('{"images": [')
+    with pytest.raises(ValueError, match=r'train2018\.json is no JSON file, or not all of one'):
         build('INaturalist2018', tmp_path)
 
 

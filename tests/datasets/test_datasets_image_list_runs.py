@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from image_files import imagenet_lt, inaturalist
+from image_files import imagenet_lt, inaturalist, places_lt
 
 pytest.importorskip('mmpretrain', reason='mmpretrain is not installed')
 from mmengine.config import Config  # noqa: E402
@@ -31,10 +31,11 @@ def small(leaf, root, work_dir, num_classes):
     return cfg
 
 
-@pytest.mark.parametrize(('leaf', 'make', 'num_classes', 'tested'), [
-    ('imagenet_lt/resnext50_bn_bsl_imagenet_lt.py', imagenet_lt, 3, 6),
-    ('inat18/resnet50_bn_bsl_inat18.py', inaturalist, 2, 4)])
-def test_a_leaf_trains_and_is_tested(tmp_path, leaf, make, num_classes, tested):
+@pytest.mark.parametrize(('leaf', 'make', 'num_classes', 'tested', 'selected'), [
+    ('imagenet_lt/resnext50_bn_bsl_imagenet_lt.py', imagenet_lt, 3, 6, True),
+    ('places_lt/resnet152_bn_ce_places_lt.py', places_lt, 3, 3, True),
+    ('inat18/resnet50_bn_bsl_inat18.py', inaturalist, 2, 4, False)])
+def test_a_leaf_trains_and_is_tested(tmp_path, leaf, make, num_classes, tested, selected):
     runner = Runner.from_cfg(small(leaf, make(tmp_path / 'data'), tmp_path / 'run', num_classes))
     before = {name: value.clone() for name, value in runner.model.named_parameters()}
     runner.train()
@@ -43,3 +44,5 @@ def test_a_leaf_trains_and_is_tested(tmp_path, leaf, make, num_classes, tested):
     assert 0 <= metrics['shot/all_top1'] <= 100
     assert len(runner.test_dataloader.dataset) == tested
     assert runner.message_hub.get_scalar('train/loss').current() > 0
+    # where there is a validation list, its best epoch is kept; iNaturalist's counts at its end
+    assert len(list((tmp_path / 'run').glob('best_shot_all_top1_epoch_*.pth'))) == selected

@@ -1,5 +1,6 @@
 """The tools for sets of image files."""
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 from tool_process import run_tool
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'datasets'))
-from image_files import imagenet_lt, inaturalist  # noqa: E402
+from image_files import imagenet_lt, inaturalist, places_lt  # noqa: E402
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools/dataset_converters'
 
 
 def tool(name, *args, cwd):
@@ -33,8 +36,31 @@ def test_check_a_set_of_lists(tmp_path):
     assert code == 1 and 'decoded' not in output
 
 
+def test_check_what_the_data_set_would_find(tmp_path):
+    """Validation images side by side, and splits that are folders."""
+    root = imagenet_lt(tmp_path / 'data', flat_val=True)
+    code, output = tool('check_image_list', root, '--lists', f'train={root}/train', f'test={root}/ImageNet_LT_test.txt',
+                        '--workers', 1, cwd=tmp_path)
+    assert code == 0 and 'train: 15 images of 3 classes, 7 … 3 a class' in output and 'test: 6 images' in output, output
+
+
+def test_the_tools_start_without_torch():
+    code = 'import runpy, sys; sys.argv = [sys.argv[1], "--help"]\ntry: runpy.run_path(sys.argv[0], run_name="__main__")\n' \
+           'except SystemExit: print("imported:", sorted({"torch", "mmcv", "mmpretrain", "mmdet"} & set(sys.modules)))'
+    for name in ('check_image_list', 'make_long_tailed'):
+        result = subprocess.run([sys.executable, '-c', code, str(TOOLS / f'{name}.py')], capture_output=True, text=True)
+        assert 'usage:' in result.stdout and 'imported: []' in result.stdout, result.stdout + result.stderr
+
+
+def build_list(root, ann_file, **kwargs):
+    pytest.importorskip('mmpretrain', reason='mmpretrain is not installed')
+    from nbn_mm.datasets.image_list_lt import ImageListLT
+    return ImageListLT(data_root=str(root), ann_file=ann_file, check_exists=False, **kwargs)
+
+
 @pytest.mark.parametrize(('make', 'name', 'message'), [
     (imagenet_lt, 'imagenet_lt', '12 images, published: 115846'),
+    (places_lt, 'places_lt', 'a largest class of 6 images, published: 4980'),
     (inaturalist, 'inat18', '2 classes, published: 8142')])
 def test_check_a_published_set(tmp_path, make, name, message):
     code, output = tool('check_image_list', make(tmp_path / 'data'), '--set', name, '--quick', cwd=tmp_path)
@@ -51,6 +77,11 @@ def test_make_long_tailed(tmp_path):
     assert record['counts'] == [12, 4, 2] and record['hash'] in output
     chosen = (tmp_path / 'tail.txt').read_text().splitlines()
     assert len(chosen) == 18 and set(chosen) <= set(lines)
+    data = build_list(tmp_path, 'all.txt', imbalance_factor=6)
+    assert data.subset_hash == record['hash']
+    infos = [data.get_data_info(i) for i in range(len(data))]
+    assert [f"{info['img_path'].removeprefix(f'{tmp_path}/')} {info['gt_label']}" for info in infos] == chosen
+    assert len(build_list(tmp_path, 'tail.txt')) == 18
     code, output = tool('make_long_tailed', *args, cwd=tmp_path)
     assert code == 1 and 'exists, and is left as it is' in output
     code, output = tool('make_long_tailed', tmp_path / 'all.txt', tmp_path / 'other.txt', '--imbalance-factor', 99,

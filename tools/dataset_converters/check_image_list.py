@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument('data_root', help='folder of the images')
     parser.add_argument('--set', choices=sorted(KNOWN), help='a published set, with its lists in data_root')
     parser.add_argument('--lists', nargs='+', metavar='SPLIT=FILE',
-                        help='the lists of another set, as in train=train.txt')
+                        help='the lists (or folders of one subfolder a class) of another set, as in train=train.txt')
     parser.add_argument('--quick', action='store_true', help='do not decode the images')
     parser.add_argument('--workers', type=int, metavar='N', help='processes that decode (number of CPUs)')
     args = parser.parse_args()

@@ -55,8 +55,8 @@ def test_training_equals_the_derivation(shape, options):
     assert count.min() >= 0 and (count >= 2).any()
     enough = count >= 2
     fed = [np.where(enough, new, before[old]) for new, old in ((mean, 'running_mean'), (var, 'running_var'))]
-    np.testing.assert_allclose(y.detach().numpy(),
-                               reference.output(x, r, *fed, before['weight'], before['bias'], eps), rtol=1e-9, atol=1e-9)
+    expected = reference.output(x, r, *fed, before['weight'], before['bias'], eps)
+    np.testing.assert_allclose(y.detach().numpy(), expected, rtol=1e-9, atol=1e-9)
 
     def function(array, weight=before['weight'], bias=before['bias']):
         _, m, v = reference.m_step(array, r)

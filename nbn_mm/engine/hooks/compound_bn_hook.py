@@ -59,8 +59,8 @@ class CompoundBNHook(Hook):
             return
         head = getattr(model, 'head', None)
         if head is not None and not getattr(head, 'splits_paths', False):
-            raise ValueError(f'model.head.type={type(head).__name__!r} does not know the two paths of the backbone. Set '
-                             "model.head.type='DualPathClsHead', or model.backbone.compound=dict(split=False).")
+            raise ValueError(f'model.head.type={type(head).__name__!r} does not know the two paths of the backbone. '
+                             "Set model.head.type='DualPathClsHead', or model.backbone.compound=dict(split=False).")
         listener = _Announcement(owners)
         self._handles = [model.register_forward_pre_hook(listener.begin, with_kwargs=True),
                          model.register_forward_hook(listener.end, always_call=True)]

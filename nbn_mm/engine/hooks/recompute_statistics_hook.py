@@ -113,8 +113,8 @@ def recompute_statistics(model: nn.Module,
                  if isinstance(m, _BatchNorm) and m.training and m.track_running_stats} if batch_norm else {}
     mixtures = [name for name, m in norms.items() if isinstance(m, CompoundBN)]
     if mixtures:
-        raise ValueError(f'RecomputeStatisticsHook: batch_norm=True, but {mixtures[0]} is CompoundBN: the statistics of '
-                         'its components decide which inputs they get, so that one pass does not find them. Set '
+        raise ValueError(f'RecomputeStatisticsHook: batch_norm=True, but {mixtures[0]} is CompoundBN: the statistics '
+                         'of its components decide which inputs they get, so that one pass does not find them. Set '
                          'batch_norm=False.')
     passes: list[dict[str, nn.Module]] = [layers for layers in (norms, rectifications) if layers]
     if not passes:

@@ -3,8 +3,8 @@
 Cheng et al., Compound Batch Normalization for Long-tailed Image Classification, ACM MM 2022, arXiv:2212.01007. Built
 from its abstract, its forerunner Mixture Normalization (Kalayeh and Shah, arXiv:1806.02892) and text-book EM. From the
 abstract: a mixture, its statistics by moving-average EM, and a second path that normalises groups of classes apart.
-Ours is all that it leaves open: diagonal covariances, the tempering of densities, damping, the start, mixing the outputs
-by responsibilities, the rate of the split path and which affine vectors it takes.
+Ours is all that it leaves open: diagonal covariances, tempering, damping, the start, mixing the outputs by
+responsibilities, the rate of the split path and which affine vectors it takes.
 """
 from typing import Any
 
@@ -91,8 +91,7 @@ class CompoundBN(_BatchNorm):
         self.entropy: Tensor | None = None
         shape = (self.num_components, num_features)
         for name in ('weight', 'bias'):
-            vector = self._parameters[name]
-            self._parameters[name] = nn.Parameter(vector.new_empty(shape))
+            self._parameters[name] = nn.Parameter(self._parameters[name].new_empty(shape))
         for name in ('running_mean', 'running_var'):
             self._buffers[name] = self._buffers[name].new_empty(shape)
         self.register_buffer('mixing', self.running_var.new_empty(num_features // self.group_size, shape[0]))
@@ -262,6 +261,7 @@ class CompoundBN(_BatchNorm):
     def _move(self, batch: Moments, enough: Tensor, centre: Tensor, split: bool) -> None:
         """Let the moving statistics follow the batch."""
         total = batch.count.sum(-1, keepdim=True)
+        unbiased = batch.count / (batch.count - 1).clamp(min=1)
         if split:
             rate = torch.where(enough, self.options.split_momentum, 0.0).to(total.dtype).expand_as(batch.count)
         else:
@@ -269,10 +269,8 @@ class CompoundBN(_BatchNorm):
             momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
             rate = moving_rate(batch.count, total, momentum, self.options.damping, enough)
             self.mixing.lerp_((batch.count / total.clamp(min=1)).to(self.mixing.dtype), momentum)
-        unbiased = batch.count / (batch.count - 1).clamp(min=1)
-        var = batch.var * unbiased.unsqueeze(-1)
         mean = batch.mean + centre.unflatten(0, (-1, 1, self.group_size))
-        for running, new in ((self.running_mean, mean), (self.running_var, var)):
+        for running, new in ((self.running_mean, mean), (self.running_var, batch.var * unbiased.unsqueeze(-1))):
             grouped = self._by_group(running)
             grouped.copy_(grouped + rate.unsqueeze(-1).to(running.dtype) * (new.to(running.dtype) - grouped))
 

@@ -9,5 +9,6 @@ from .selection import batch_norms, group_layers, select_layers
 
 __all__ = [
     'CompoundOwner', 'FoldReport', 'NBNOwner', 'apply_compound_bn', 'apply_nbn', 'batch_norms', 'fold',
-    'fold_classifier', 'fold_model_config', 'fold_norm', 'frequency_partition', 'group_layers', 'replace_modules', 'select_layers'
+    'fold_classifier', 'fold_model_config', 'fold_norm', 'frequency_partition', 'group_layers',
+    'replace_modules', 'select_layers'
 ]

@@ -52,8 +52,8 @@ def apply_compound_bn(backbone: nn.Module,
     norms = batch_norms(backbone)
     for name in names:
         if norms[name]._parameters.get('weight') is None or norms[name].running_var is None:
-            raise ValueError(f'The batch norm {name} has no weight and bias, or no running statistics; CompoundBN needs '
-                             'both. Change backbone.norm_cfg, or leave it out with compound.pattern.')
+            raise ValueError(f'The batch norm {name} has no weight and bias, or no running statistics; CompoundBN '
+                             'needs both. Change backbone.norm_cfg, or leave it out with compound.pattern.')
     owner = CompoundOwner(parsed, split, like=norms[names[0]].weight)
     replaced = {norms[name]: CompoundBN.from_batch_norm(norms[name], parsed, owner) for name in names}
     if parsed.sync:

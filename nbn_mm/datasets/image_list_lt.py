@@ -30,8 +30,8 @@ class ImageListLT(BaseDataset):
 
         dataset=dict(type='ImageListLT', data_root='data/birds', ann_file='train.txt', imbalance_factor=50)
 
-    Names of classes come from ``classes``, else from the folders of the images where each class has one of its own, else
-    they are the class numbers.
+    Names of classes come from ``classes``, else from the folders of the images where each class has one of its own,
+    else they are the class numbers.
 
     Args:
         data_root (str): Folder of all files. Defaults to ''.

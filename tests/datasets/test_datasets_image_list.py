@@ -50,7 +50,8 @@ def test_places_lt_has_scenes_in_nested_folders(tmp_path):
     places_lt(tmp_path)
     train, val, test = (build('PlacesLT', tmp_path, split=split) for split in ('train', 'val', 'test'))
     assert count_classes(train).images == (6, 4, 2) and (len(val), len(test)) == (3, 3)
-    assert train.metainfo['classes'] == val.metainfo['classes'] == ('a/airfield', 'a/apartment_building/outdoor', 'b/bar')
+    assert train.metainfo['classes'] == val.metainfo['classes']
+    assert train.metainfo['classes'] == ('a/airfield', 'a/apartment_building/outdoor', 'b/bar')
     assert [test.get_data_info(i)['img_path'][-14:-4] for i in range(3)] == [f'l_{i:08}' for i in range(3)]
     assert [test.get_data_info(i)['gt_label'] for i in range(3)] == [0, 1, 2]
 

@@ -45,8 +45,10 @@ def test_check_what_the_data_set_would_find(tmp_path):
 
 
 def test_the_tools_start_without_torch():
-    code = 'import runpy, sys; sys.argv = [sys.argv[1], "--help"]\ntry: runpy.run_path(sys.argv[0], run_name="__main__")\n' \
-           'except SystemExit: print("imported:", sorted({"torch", "mmcv", "mmpretrain", "mmdet"} & set(sys.modules)))'
+    code = '\n'.join([
+        'import runpy, sys', 'sys.argv = [sys.argv[1], "--help"]',
+        'try: runpy.run_path(sys.argv[0], run_name="__main__")',
+        'except SystemExit: print("imported:", sorted({"torch", "mmcv", "mmpretrain", "mmdet"} & set(sys.modules)))'])
     for name in ('check_image_list', 'make_long_tailed'):
         result = subprocess.run([sys.executable, '-c', code, str(TOOLS / f'{name}.py')], capture_output=True, text=True)
         assert 'usage:' in result.stdout and 'imported: []' in result.stdout, result.stdout + result.stderr

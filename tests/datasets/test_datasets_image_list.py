@@ -188,3 +188,8 @@ def test_published_sets_are_recognised():
     assert differences(images, 'ImageNet-LT', 'train') == []
     less = ImageList(images.paths[:-1], labels[:-1], 'list')
     assert differences(less, 'ImageNet-LT', 'train') == ['115845 images, published: 115846']
+    for splits in KNOWN_SETS.values():
+        for name, split in splits.items():
+            assert split.largest > split.smallest if name == 'train' else split.largest == split.smallest
+            if name != 'train':
+                assert split.images == split.classes * split.largest

@@ -1,7 +1,7 @@
 """Class-balanced loss: classes weigh by the inverse of their effective number of images.
 
-Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, arXiv:1901.05555, equations 11 (softmax
-cross entropy) and 13 (focal). The paper's focal loss is of sigmoids; the focal form here is of the softmax (ours).
+Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, arXiv:1901.05555: softmax cross entropy
+and focal loss, weighted. The paper's focal loss is of sigmoids; the focal form here is of the softmax (ours).
 """
 from typing import Any
 

@@ -11,7 +11,7 @@ from .labels import check_fraction, first_empty
 
 
 def effective_number_weights(class_counts: Tensor | Sequence[float], beta: float = 0.9999) -> Tensor:
-    r"""Weights :math:`\propto (1 - \beta) / (1 - \beta^{n_j})` (equations 2 and 10) that sum to the number of classes.
+    r"""Weights :math:`\propto (1 - \beta) / (1 - \beta^{n_j})` that sum to the number of classes.
 
     :math:`\beta = 0` weighs all classes alike; towards 1 the weights become those of the inverse counts.
 

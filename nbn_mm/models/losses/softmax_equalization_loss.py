@@ -1,7 +1,7 @@
 """Softmax Equalization Loss, the form of EQL for image classification.
 
-Tan et al., Equalization Loss for Long-Tailed Object Recognition, CVPR 2020, arXiv:2003.05176, section 3.4, equations 7
-to 9: most of the time an image does not push down the logits of the rare classes that it does not belong to.
+Tan et al., Equalization Loss for Long-Tailed Object Recognition, CVPR 2020, arXiv:2003.05176, the softmax form: most of
+the time an image does not push down the logits of the rare classes that it does not belong to.
 """
 from collections.abc import Sequence
 from typing import Any

@@ -96,6 +96,15 @@ def test_a_module_without_such_norms_is_refused_before_training(tmp_path, option
         run(tmp_path, options, predictor=predictor).train()
 
 
+@pytest.mark.parametrize('options, message', [
+    (dict(begin=2), 'begin=2 is never reached: the run ends at max_epochs=2'),
+    (dict(begin=99, by_epoch=False), 'begin=99 is never reached: the run ends at max_iters=10'),
+])
+def test_a_begin_after_the_end_is_refused_before_training(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, dict(radius=1, **options)).train()
+
+
 def test_a_zero_weight_gives_no_radius(tmp_path):
     runner = run(tmp_path, dict(fraction=0))
     runner.model.head.fc.weight.data[1] = 0

@@ -158,6 +158,13 @@ def test_reinit_gives_the_values_of_the_start_and_forgets_the_momentum(tmp_path)
     assert state == {name: not name.startswith('head.fc') for name in state}
 
 
+def test_reinit_keeps_what_follows_from_the_class_counts(tmp_path):
+    head = dict(LINEAR, predictor=dict(type='InverseFrequencyLinear'))
+    fc = run(stage_config(tmp_path, [dict(begin=1, reinit=['head.fc'])], epochs=2, head=head)).model.head.fc
+    expected = [np.log(37 / (n + 1)) + 1 for n in (24, 9, 3)]
+    np.testing.assert_allclose(fc.frequency_weights.numpy(), expected, rtol=1e-6)
+
+
 def test_reinit_leaves_the_random_numbers_of_the_run(tmp_path):
     draws = {}
     for name, stage in (('with', dict(begin=1, reinit=['head.fc'])), ('without', dict(begin=1, norm='train'))):

@@ -107,6 +107,15 @@ def test_stages_and_checkpoints(kind):
     assert torch.equal(post_hoc(x), first(x))
 
 
+def test_a_checkpoint_of_the_time_before_holds_no_weights():
+    waiting = build(active=False).state_dict()
+    predictor = build(counts=None)
+    predictor.load_state_dict(waiting)
+    assert predictor.class_counts_at_test
+    with pytest.raises(RuntimeError, match='has no class counts'):
+        predictor(torch.randn(2, 5))
+
+
 def test_averaged_models_keep_the_weights():
     predictor = build(counts=None, active=False)
     averaged = ExponentialMovingAverage(predictor, momentum=0.5)

@@ -64,7 +64,7 @@ class MaxNormHook(Hook):
             stages; None: that of the optimiser.
 
     Raises:
-        ValueError: If an option is out of range, or the module is missing, is no linear classifier, or is one on whose
+        ValueError: If an option is out of range, the run ends before ``begin``, or the module is missing, is no linear classifier, or is one on whose
             output the norms of its weights have no effect.
     """
     # After the optimiser's step, before averaged weights are taken (EMAHook is NORMAL).
@@ -107,8 +107,12 @@ class MaxNormHook(Hook):
             checkpoint.setdefault('meta', {})[KEY] = float(self.radius)
 
     def before_train(self, runner: Any) -> None:
-        """Check the module."""
+        """Check the module, and that the projection begins within the run."""
         self._check(runner)
+        end, field = (runner.max_epochs, 'max_epochs') if self.by_epoch else (runner.max_iters, 'max_iters')
+        if self.begin >= end:
+            raise ValueError(f'MaxNormHook: begin={self.begin} is never reached: the run ends at {field}={end}. Change '
+                             '`begin` (iterations count with by_epoch=False) or train_cfg.')
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Take the radius where the projection begins, before the first step, and set the weight decay."""

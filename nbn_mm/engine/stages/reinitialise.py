@@ -11,6 +11,8 @@ from mmengine.hooks import EMAHook
 from mmengine.registry import MODELS
 from torch import nn
 
+from ..hooks.class_counts_hook import ClassCountsHook
+
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
@@ -57,6 +59,8 @@ def fresh_model(cfg: Any, seed: int) -> nn.Module:
 def reinitialise(runner: Any, model: nn.Module, names: Iterable[str], seed: int) -> None:
     """Give modules the parameters and buffers that a run with this seed begins with, and forget their momenta.
 
+    Buffers that follow from the class counts (weights of IIF) are computed anew, as where a run begins.
+
     Args:
         runner (Runner): Its config builds the fresh model; the state of its optimiser is dropped for them.
         model (nn.Module): The model, not wrapped.
@@ -72,6 +76,11 @@ def reinitialise(runner: Any, model: nn.Module, names: Iterable[str], seed: int)
             values = dict(getattr(source, kind)())
             for key, tensor in getattr(module, kind)():
                 tensor.copy_(values[key])
+        for hook in runner.hooks:
+            if isinstance(hook, ClassCountsHook) and hook.record is not None:
+                for part in module.modules():
+                    if hasattr(part, 'set_class_counts'):
+                        part.set_class_counts(hook.record)
         for parameter in module.parameters():
             parameter.grad = None
             for wrapper in wrappers:

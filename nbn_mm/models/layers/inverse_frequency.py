@@ -88,7 +88,9 @@ class InverseFrequencyMixin:
             self.frequency_weights.copy_(self._computed)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        self._loaded = f'{prefix}frequency_weights' in state_dict
+        weights = state_dict.get(f'{prefix}frequency_weights')
+        # weights that are all 1 were saved while it was not active, and are none of any class counts
+        self._loaded = weights is not None and bool((weights != 1).any())
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,8 +11,13 @@ from torch import nn
 
 from nbn_mm.datasets import ClassCounts
 from nbn_mm.datasets.class_priors import inverse_image_frequency
+from nbn_mm.engine.hooks import CheckpointGuardHook
 from nbn_mm.models.layers import (
-    CosineLinear, InverseFrequencyCosineLinear, InverseFrequencyLinear, LearnableWeightScaling)
+    CosineLinear,
+    InverseFrequencyCosineLinear,
+    InverseFrequencyLinear,
+    LearnableWeightScaling,
+)
 from nbn_mm.models.placement import fold
 from nbn_mm.models.placement.fold_config import fold_model_config
 
@@ -50,9 +55,9 @@ def test_linear_values_and_gradients(kind, mode):
     factors = torch.randn(4, 3, dtype=torch.float64)
     (predictor(x) * factors).sum().backward()
     weight, bias = predictor.weight.tolist(), predictor.bias.tolist()
-    for row, got, factor in zip(x.tolist(), predictor(x).tolist(), factors.tolist()):
-        expected = [KINDS[kind](n) * (sum(a * b for a, b in zip(w, row)) + b0)
-                    for n, w, b0 in zip(COUNTS, weight, bias)]
+    for row, got, _factor in zip(x.tolist(), predictor(x).tolist(), factors.tolist(), strict=True):
+        expected = [KINDS[kind](n) * (sum(a * b for a, b in zip(w, row, strict=True)) + b0)
+                    for n, w, b0 in zip(COUNTS, weight, bias, strict=True)]
         assert got == pytest.approx(expected, rel=1e-12)
     bias_grad = [KINDS[kind](n) * float(factors[:, j].sum()) for j, n in enumerate(COUNTS)]
     weight_grad = [[KINDS[kind](n) * sum(float(factors[i, j] * x[i, d]) for i in range(4)) for d in range(5)]
@@ -101,7 +106,8 @@ def test_stages_and_checkpoints(kind):
 
     post_hoc = build(kind, counts=None)  # a checkpoint without weights, tested with IIF
     state = {key: value for key, value in plain.state_dict().items() if key != 'frequency_weights'}
-    post_hoc.load_state_dict(state, strict=False)
+    post_hoc.load_state_dict(state)
+    CheckpointGuardHook().check_for_test(nn.Sequential(post_hoc), {f'0.{key}': state[key] for key in state}, 'here')
     assert post_hoc.class_counts_at_test
     post_hoc.set_class_counts(record())
     assert torch.equal(post_hoc(x), first(x))

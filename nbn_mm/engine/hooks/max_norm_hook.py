@@ -64,8 +64,8 @@ class MaxNormHook(Hook):
             stages; None: that of the optimiser.
 
     Raises:
-        ValueError: If an option is out of range, the run ends before ``begin``, or the module is missing, is no linear classifier, or is one on whose
-            output the norms of its weights have no effect.
+        ValueError: If an option is out of range, the run ends before ``begin``, or the module is missing, is no linear
+            classifier, or is one on whose output the norms of its weights have no effect.
     """
     # After the optimiser's step, before averaged weights are taken (EMAHook is NORMAL).
     priority = 'ABOVE_NORMAL'

@@ -87,11 +87,14 @@ class InverseFrequencyMixin:
         elif self._computed is not None:
             self.frequency_weights.copy_(self._computed)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        weights = state_dict.get(f'{prefix}frequency_weights')
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, strict: bool,
+                              missing_keys: list[str], *args: Any) -> None:
+        key = f'{prefix}frequency_weights'
         # weights that are all 1 were saved while it was not active, and are none of any class counts
-        self._loaded = weights is not None and bool((weights != 1).any())
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._loaded = key in state_dict and bool((state_dict[key] != 1).any())
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *args)
+        if key in missing_keys:  # a checkpoint of the plain classifier is whole: the class counts give the weights
+            missing_keys.remove(key)
 
     def forward(self, x: Tensor) -> Tensor:
         """Weighted logits.

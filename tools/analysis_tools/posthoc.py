@@ -10,8 +10,8 @@ from plain_rooms import without_registration  # noqa: E402
 
 without_registration('evaluation.functional', 'datasets', 'utils')
 
+from nbn_mm.datasets.class_priors import IIF_KINDS  # noqa: E402
 from nbn_mm.evaluation.functional.posthoc_methods import (  # noqa: E402
-    IIF_KINDS,
     METHODS,
     WITH_TAU,
     PosthocFacts,

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'nbn_mm'
 MODULES = sorted(PACKAGE.rglob('*.py'))
 HOSTS = {'mmpretrain', 'mmdet'}
-DATASETS_OF = {'cifar_lt.py': 'mmpretrain', 'digits_lt.py': 'mmpretrain', 'image_list_lt.py': 'mmpretrain', 'device_dataset.py': 'mmpretrain',
-                'cmo_dataset.py': 'mmpretrain',
+DATASETS_OF = {'cifar_lt.py': 'mmpretrain', 'digits_lt.py': 'mmpretrain', 'image_list_lt.py': 'mmpretrain',
+               'device_dataset.py': 'mmpretrain', 'cmo_dataset.py': 'mmpretrain',
                 'cls_transforms.py': 'mmpretrain', 'lvis_dataset.py': 'mmdet', 'det_transforms.py': 'mmdet'}
 # room -> packages that it must not import; the longest matching room counts
 FORBIDDEN = {

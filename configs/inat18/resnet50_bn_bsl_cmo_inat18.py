@@ -24,7 +24,7 @@ train_dataloader = dict(
 optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=2e-4))
 train_cfg = dict(max_epochs=100)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.2, by_epoch=True, begin=0, end=4),
+    dict(type='LinearLR', start_factor=0.2, by_epoch=True, begin=0, end=5),
     dict(type='MultiStepLR', milestones=[75], gamma=0.1, by_epoch=True),
 ]
 default_hooks = dict(mixing_window=dict(type='MixingWindowHook', skip_first=3, skip_last=3))

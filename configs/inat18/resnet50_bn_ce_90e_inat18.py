@@ -1,4 +1,4 @@
-"""ResNet-50 with BN and cross entropy on iNaturalist 2018, 90 epochs: stage 1 of Table VIII, whose schedule is unstated.
+"""ResNet-50 with BN and cross entropy on iNaturalist 2018, 90 epochs: stage 1 of Table VIII (schedule unstated).
 
 Train: ``python tools/train.py configs/inat18/resnet50_bn_ce_90e_inat18.py``
 

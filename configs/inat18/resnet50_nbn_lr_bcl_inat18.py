@@ -1,8 +1,8 @@
-"""ResNet-50 with NBN + LR (a linear classifier) and balanced contrastive learning (BCL) on iNaturalist 2018, 100 epochs.
+"""ResNet-50 with NBN + LR (a linear classifier) and balanced contrastive learning on iNaturalist 2018, 100 epochs.
 
 Train: ``python tools/train.py configs/inat18/resnet50_nbn_lr_bcl_inat18.py``
 
-Top-1: 72.6 (Table III of the NBN paper; published, not re-run; whether its "Ours" includes LR is not said for this row).
+Top-1: 72.6 (Table III of the NBN paper; published, not re-run; whether this "Ours" includes LR is not said).
 """
 _base_ = 'resnet50_bn_bcl_inat18.py'
 

@@ -106,6 +106,6 @@ def _of_model(checkpoint: Mapping, path: Path, match: Callable[[str], Any], only
 
 def _absolute(weight: torch.Tensor) -> np.ndarray:
     if weight.dim() != 1:
-        raise ValueError(f'a norm layer has weights of the shape {tuple(weight.shape)}: those of CompoundBN, one vector '
-                         'a component, are not sorted into one curve. Choose other layers.')
+        raise ValueError(f'a norm layer has weights of the shape {tuple(weight.shape)}: those of CompoundBN, one '
+                         'vector a component, are not sorted into one curve. Choose other layers.')
     return weight.detach().double().abs().numpy()

@@ -14,7 +14,8 @@ class BatchEvaluator(Evaluator):
     """mmengine's evaluator, without one data sample an image where the model predicts a ``LabelBatch``.
 
     Metrics with a method ``process_batch(scores, labels)``, such as ours over class groups, get the two tensors, those
-    with ``process_label_batch(batch)`` the whole of it; all others get their list of dicts. Results are the same. In a config::
+    with ``process_label_batch(batch)`` the whole of it; all others get their list of dicts. Results are the same. In a
+    config::
 
         val_evaluator = dict(type='BatchEvaluator', metrics=[dict(type='ShotGroupMetric'), dict(type='Accuracy')])
     """

@@ -1,4 +1,4 @@
-"""DisAlign, MiSLAS, IIF and weight balancing: both stages in one run on Digits-LT, as the Tiny-ImageNet-LT leaves say."""
+"""DisAlign, MiSLAS, IIF and weight balancing: both stages in one run on Digits-LT, as in Tiny-ImageNet-LT's leaves."""
 import copy
 from pathlib import Path
 

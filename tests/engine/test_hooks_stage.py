@@ -171,7 +171,7 @@ def test_reinit_leaves_the_random_numbers_of_the_run(tmp_path):
 
         class Draw(Seen):
 
-            def before_train_iter(self, runner, batch_idx, data_batch=None):
+            def before_train_iter(self, runner, batch_idx, data_batch=None, name=name):
                 if runner.iter == 5:
                     draws[name] = torch.rand(2).tolist() + np.random.rand(2).tolist()
 

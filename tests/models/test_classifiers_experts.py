@@ -89,6 +89,10 @@ def test_foreign_teacher(teacher, tmp_path):
     other.model.data_preprocessor.mean = [0.0] * 3
     with pytest.raises(ValueError, match='model.data_preprocessor.mean of the student and of the teacher'):
         step(other)
+    other = distilled(tmp_path, teacher)
+    other.model.data_preprocessor.to_rgb = not other.model.data_preprocessor.get('to_rgb', False)
+    with pytest.raises(ValueError, match='model.data_preprocessor.to_rgb of the student and of the teacher'):
+        step(other)
     with pytest.raises(ValueError, match='model.teacher=.* must be dict'):
         build(distilled(tmp_path, dict(config='x')).model)
     plain = digits(tmp_path, OWN, COSINE, model=dict(type='DistilledClassifier', teacher=teacher))

@@ -9,8 +9,13 @@ from references.classifier_adjustment import reweighted_loss, smoothed_loss, smo
 
 from nbn_mm.datasets import ClassCounts
 from nbn_mm.models.losses import (
-    GeneralizedReweightLoss, LabelAwareSmoothingLoss, generalized_reweight, generalized_reweight_loss,
-    label_aware_smoothing, label_aware_smoothing_loss)
+    GeneralizedReweightLoss,
+    LabelAwareSmoothingLoss,
+    generalized_reweight,
+    generalized_reweight_loss,
+    label_aware_smoothing,
+    label_aware_smoothing_loss,
+)
 
 COUNTS = [500, 60, 7, 1]
 TYPES = ('LabelAwareSmoothingLoss', 'GeneralizedReweightLoss')

@@ -168,7 +168,7 @@ def test_split_path_equals_batch_norms_of_the_groups(labels):
     torch.testing.assert_close(out, torch.cat([compound, split]))
 
     upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    for network, outputs in ((net, out), (slow, torch.cat([compound, split]))):
+    for _network, outputs in ((net, out), (slow, torch.cat([compound, split]))):
         (outputs * upstream).sum().backward()
     for (name, ours), theirs in zip(net.named_parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=name)

@@ -27,7 +27,7 @@ def softmax(row):
 def smoothed_loss(logits, targets, eps, spread):
     """Losses of rows and their gradients; targets are labels or rows of soft labels."""
     losses, gradients = [], []
-    for row, target in zip(logits, targets):
+    for row, target in zip(logits, targets, strict=True):
         number = len(row)
         shares = target if isinstance(target, list) else [float(j == target) for j in range(number)]
         q = [0.0] * number
@@ -38,8 +38,8 @@ def smoothed_loss(logits, targets, eps, spread):
                 else:
                     q[j] += share * (eps[label] / number + (1 - eps[label] if j == label else 0.0))
         p = softmax(row)
-        losses.append(-sum(qj * math.log(pj) for qj, pj in zip(q, p)))
-        gradients.append([sum(q) * pj - qj for qj, pj in zip(q, p)])
+        losses.append(-sum(qj * math.log(pj) for qj, pj in zip(q, p, strict=True)))
+        gradients.append([sum(q) * pj - qj for qj, pj in zip(q, p, strict=True)])
     return losses, gradients
 
 
@@ -48,12 +48,12 @@ def reweighted_loss(logits, targets, counts, rho):
     raw = [(sum(counts) / n)**rho for n in counts]
     weights = [len(counts) * w / sum(raw) for w in raw]
     losses, gradients = [], []
-    for row, target in zip(logits, targets):
+    for row, target in zip(logits, targets, strict=True):
         shares = target if isinstance(target, list) else [float(j == target) for j in range(len(row))]
         p = softmax(row)
-        q = [share * w for share, w in zip(shares, weights)]
-        losses.append(-sum(qj * math.log(pj) for qj, pj in zip(q, p)))
-        gradients.append([sum(q) * pj - qj for qj, pj in zip(q, p)])
+        q = [share * w for share, w in zip(shares, weights, strict=True)]
+        losses.append(-sum(qj * math.log(pj) for qj, pj in zip(q, p, strict=True)))
+        gradients.append([sum(q) * pj - qj for qj, pj in zip(q, p, strict=True)])
     return losses, gradients
 
 
@@ -61,9 +61,9 @@ def disalign(features, weight, bias, alpha, beta, v, b):
     """Calibrated logits of each row."""
     out = []
     for x in features:
-        z = [sum(w * c for w, c in zip(row, x)) + offset for row, offset in zip(weight, bias)]
-        sigma = 1 / (1 + math.exp(-(sum(w * c for w, c in zip(v, x)) + b)))
-        out.append([sigma * (a * zc + s) + (1 - sigma) * zc for zc, a, s in zip(z, alpha, beta)])
+        z = [sum(w * c for w, c in zip(row, x, strict=True)) + offset for row, offset in zip(weight, bias, strict=True)]
+        sigma = 1 / (1 + math.exp(-(sum(w * c for w, c in zip(v, x, strict=True)) + b)))
+        out.append([sigma * (a * zc + s) + (1 - sigma) * zc for zc, a, s in zip(z, alpha, beta, strict=True)])
     return out
 
 

@@ -1,4 +1,4 @@
-"""CMO by loops over pixels, from its definition: what of the foreground lies inside of the rectangle replaces the background."""
+"""CMO by loops over pixels, from its definition: inside of the rectangle the foreground replaces the background."""
 
 
 def pasted(background, foreground, top, left, bottom, right):

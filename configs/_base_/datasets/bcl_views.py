@@ -1,6 +1,6 @@
-# Three views of each image for balanced contrastive learning: the first for the classifier, two for the contrastive loss.
-# A leaf puts the pipeline into its data set; `MultiView` and the transforms are the host's, whose RandAugment has timm's
-# "increasing" set of operations.
+# Three views of each image for balanced contrastive learning: the first for the classifier, two for the contrastive
+# loss. A leaf puts the pipeline into its data set; `MultiView` and the transforms are the host's, whose RandAugment has
+# timm's "increasing" set of operations.
 bcl_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='MultiView', num_views=[1, 2], transforms=[

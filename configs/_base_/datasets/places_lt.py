@@ -1,5 +1,5 @@
-# Places-LT (Liu et al., CVPR 2019): 62,500 training images of 365 scenes, 4,980 ... 5 a class. Selected on 'val', reported
-# on 'test'.
+# Places-LT (Liu et al., CVPR 2019): 62,500 training images of 365 scenes, 4,980 ... 5 a class. Selected on 'val',
+# reported on 'test'.
 _base_ = 'imagenet_lt.py'
 
 dataset_type = 'PlacesLT'

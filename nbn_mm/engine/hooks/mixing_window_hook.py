@@ -47,8 +47,8 @@ class MixingWindowHook(Hook):
                              f'{loop.dataloader.num_workers}, which prepare batches ahead. Set num_workers=0 (as '
                              'DeviceDataset has it), or count epochs.')
         if self.skip_first + self.skip_last >= length:
-            raise ValueError(f'MixingWindowHook: skip_first={self.skip_first} and skip_last={self.skip_last} leave none '
-                             f'of the {length} {unit} of train_cfg.')
+            raise ValueError(f'MixingWindowHook: skip_first={self.skip_first} and skip_last={self.skip_last} leave '
+                             f'none of the {length} {unit} of train_cfg.')
         self._set(runner, runner.epoch if self.by_epoch else runner.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:

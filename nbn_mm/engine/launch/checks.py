@@ -57,7 +57,7 @@ def pretrained_weights(cfg: Config) -> dict[str, str]:
 
 
 def check_pretrained(cfg: Config) -> None:
-    """Raise an error when a local file of pretrained weights in the model (``init_cfg``), or of its teacher, is missing.
+    """Raise an error when a local file of the model's pretrained weights (``init_cfg``) or of its teacher is missing.
 
     Raises:
         LaunchError: If it is no file.

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...datasets.class_priors import IIF_KINDS, inverse_image_frequency
+from ...datasets.class_priors import inverse_image_frequency
 from ...datasets.shot_groups import FEW, MANY
 from .posthoc import AffineMap, LogitMoments, logit_adjustment, logit_normalization, logit_weighting, tau_normalization
 from .saved_logits import SavedLogits

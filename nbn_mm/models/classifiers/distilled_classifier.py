@@ -98,8 +98,10 @@ class DistilledClassifier(ImageClassifier):
         return self.head.loss(self.extract_feat(inputs), data_samples, teacher_logits=self.teacher(inputs))
 
     def _check_preprocessing(self, teacher: nn.Module) -> None:
-        for name in ('mean', 'std'):
+        for name in ('mean', 'std', 'to_rgb'):
             own, other = (getattr(model.data_preprocessor, name, None) for model in (self, teacher))
-            if (own is None) != (other is None) or (own is not None and not torch.allclose(own.cpu(), other.cpu())):
+            equal = torch.allclose(own.cpu(), other.cpu()) if torch.is_tensor(own) and torch.is_tensor(other) else (
+                own is other)
+            if not equal:
                 raise ValueError(f'model.data_preprocessor.{name} of the student and of the teacher '
                                  f'({self.teacher.config}) differ, but they see the same batch. Give both the same.')

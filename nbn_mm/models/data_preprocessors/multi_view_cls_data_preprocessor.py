@@ -25,8 +25,8 @@ class MultiViewClsDataPreprocessor(BatchClsDataPreprocessor):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.batch_augments is not None:
-            raise ValueError('MultiViewClsDataPreprocessor: train_cfg.augments (mixup, CutMix) mixes images and labels, '
-                             'which several views of an image do not have apart. Remove model.train_cfg.')
+            raise ValueError('MultiViewClsDataPreprocessor: train_cfg.augments (mixup, CutMix) mixes images and '
+                             'labels, which several views of an image do not have apart. Remove model.train_cfg.')
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalise.
@@ -61,6 +61,6 @@ def _stacked(view: Tensor | list[Tensor]) -> Tensor:
         return view
     sizes = {tuple(image.shape[-2:]) for image in view}
     if len(sizes) > 1:
-        raise ValueError(f'MultiView: images of the sizes {sorted(sizes)} (height, width) in one view. Its transforms in '
-                         'train_dataloader.dataset.pipeline must end in one size.')
+        raise ValueError(f'MultiView: images of the sizes {sorted(sizes)} (height, width) in one view. Its transforms '
+                         'in train_dataloader.dataset.pipeline must end in one size.')
     return torch.stack(list(view))

@@ -33,8 +33,8 @@ class LongTailClsHead(LinearClsHead):
         **kwargs: ``loss``, ``topk`` and ``cal_acc`` of the host's head.
 
     Raises:
-        ValueError: If ``cal_acc`` or the loss can't take the soft labels of a batch augmentation, or the loss can't stand
-            on the predictor (a method ``check_predictor`` of the loss: LDAM's margins behind logit rectification).
+        ValueError: If ``cal_acc`` or the loss can't take the soft labels of a batch augmentation, or the loss can't
+            stand on the predictor (its method ``check_predictor``: LDAM's margins behind logit rectification).
     """
 
     def __init__(self,

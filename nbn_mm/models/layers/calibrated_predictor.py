@@ -66,7 +66,8 @@ def CalibratedPredictor(predictor: dict[str, Any], **kwargs: Any) -> nn.Module:
     module = build_linear_predictor(dict(predictor, **kwargs))
     if hasattr(module, 'as_linear') or (isinstance(module, nn.Linear) and type(module).__name__ == 'Linear'):
         raise ValueError(f'CalibratedPredictor: predictor={predictor!r} is linear; the calibration belongs into its '
-                         "weight and bias, as tools/model_converters/posthoc_checkpoint.py writes it. Use type='Linear'.")
+                         'weight and bias, as tools/model_converters/posthoc_checkpoint.py writes it. Use '
+                         "type='Linear'.")
     module.logit_affine = LogitAffine(kwargs['out_features'])
     module.register_forward_hook(_calibrate)
     return module

@@ -17,8 +17,15 @@ from .all_reduce_bn import check_eps
 from .compound_options import CompoundOptions
 from .directions import effective_vector, random_direction
 from .magnitude import register_magnitude
-from .mixture_statistics import (Moments, asymmetric_start, log_densities, mix_normalised, moving_rate,
-                                 responsibilities, weighted_moments)
+from .mixture_statistics import (
+    Moments,
+    asymmetric_start,
+    log_densities,
+    mix_normalised,
+    moving_rate,
+    responsibilities,
+    weighted_moments,
+)
 from .sync_stats import global_moments, sync_world_size
 
 MIN_MIXING = 1e-3  # a component's mixing weight in the E-step is at least this, so that it can come back

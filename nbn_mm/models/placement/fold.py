@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..layers import (
-    NBN, AllReduceBN, CompoundBN, InverseFrequencyLinear, LearnableWeightScaling, LogitRectification)
+from ..layers import NBN, AllReduceBN, CompoundBN, InverseFrequencyLinear, LearnableWeightScaling, LogitRectification
 from .checkpointing import restore_checkpointing
 from .fold_config import DROP_INS
 from .joint_forward import restore_forward

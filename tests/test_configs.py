@@ -170,12 +170,10 @@ def test_cifar_recipe_is_that_of_the_total_batch(world_size):
     assert rates[0] == pytest.approx(0.05) and max(rates) == pytest.approx(0.1, rel=1e-3) and rates[-1] < 1e-7
 
 
-def test_ldam_drw_recipe():
-    """LDAM-DRW's published schedule: warm-up over five epochs, two steps of 0.01, re-weighting at the first."""
+def _rates_of_epochs(cfg):
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import PARAM_SCHEDULERS
 
-    cfg = Config.fromfile(ROOT / 'configs/cifar/resnet32_bn_ldam_drw_cifar10_lt.py')
     wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), cfg.optim_wrapper)
     schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=wrapper)) for s in cfg.param_scheduler]
     rates = []
@@ -184,8 +182,22 @@ def test_ldam_drw_recipe():
         wrapper.optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
+    return rates
+
+
+def test_cmo_recipe():
+    """CMO's published schedule on iNaturalist: warm-up over five epochs, a tenth from epoch 75 on."""
+    cfg = Config.fromfile(ROOT / 'configs/inat18/resnet50_bn_bsl_cmo_inat18.py')
+    expected = [0.02, 0.04, 0.06, 0.08] + 71 * [0.1] + 25 * [0.01]
+    assert _rates_of_epochs(cfg) == pytest.approx(expected) and cfg.optim_wrapper.optimizer.weight_decay == 2e-4
+    assert cfg.global_batch_size == cfg.train_dataloader.batch_size == 256
+
+
+def test_ldam_drw_recipe():
+    """LDAM-DRW's published schedule: warm-up over five epochs, two steps of 0.01, re-weighting at the first."""
+    cfg = Config.fromfile(ROOT / 'configs/cifar/resnet32_bn_ldam_drw_cifar10_lt.py')
     expected = [0.02, 0.04, 0.06, 0.08] + 156 * [0.1] + 20 * [1e-3] + 20 * [1e-5]
-    assert rates == pytest.approx(expected) and cfg.optim_wrapper.optimizer.weight_decay == 2e-4
+    assert _rates_of_epochs(cfg) == pytest.approx(expected) and cfg.optim_wrapper.optimizer.weight_decay == 2e-4
     assert cfg.default_hooks.stage.stages == [dict(begin=160, reweight=True)]
     assert cfg.global_batch_size == cfg.train_dataloader.batch_size == 128 and not cfg.train_dataloader.drop_last
     assert [t.type for t in cfg.train_dataloader.dataset.pipeline] == ['RandomCrop', 'RandomFlip', 'PackInputs']

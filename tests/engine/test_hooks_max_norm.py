@@ -116,7 +116,8 @@ def test_a_zero_weight_gives_no_radius(tmp_path):
 def test_weight_decay_is_that_of_the_classifier_alone(tmp_path):
     """The one group of the optimiser holds the backbone too; freezing it makes the decay the classifier's."""
     with pytest.raises(ValueError, match='weight_decay=0.3 is meant for head.fc, whose parameters share a group'):
-        run(tmp_path / 'shared', dict(radius=1, weight_decay=0.3), epochs=1).train()
+        run(tmp_path / 'shared', dict(radius=1, weight_decay=0.3, begin=1)).train()
+    assert not (tmp_path / 'shared/epoch_1.pth').exists(), 'no stage freezes others later, so that it is known before'
     alone = run(tmp_path / 'alone', dict(radius=1, weight_decay=0.3), epochs=1)
     alone.model.backbone.requires_grad_(False)
     alone.train()

@@ -26,7 +26,7 @@ def main() -> None:
     from nbn_mm.engine.posthoc_checkpoint import posthoc_checkpoint
     try:
         print(posthoc_checkpoint(**vars(args)))
-    except (LaunchError, ValueError, OSError) as error:
+    except (LaunchError, ValueError, RuntimeError, OSError) as error:
         parser.exit(1, f'error: {error}\n')
     print(f'{args.out} goes with {Path(args.out).with_suffix(".py")}.')
 

@@ -13,6 +13,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
+from .stage_hook import StageHook
+
 KEY = 'max_norm_radius'
 
 
@@ -107,12 +109,14 @@ class MaxNormHook(Hook):
             checkpoint.setdefault('meta', {})[KEY] = float(self.radius)
 
     def before_train(self, runner: Any) -> None:
-        """Check the module, and that the projection begins within the run."""
+        """Check the module, that the projection begins within the run, and whose weight decay changes."""
         self._check(runner)
         end, field = (runner.max_epochs, 'max_epochs') if self.by_epoch else (runner.max_iters, 'max_iters')
         if self.begin >= end:
             raise ValueError(f'MaxNormHook: begin={self.begin} is never reached: the run ends at {field}={end}. Change '
                              '`begin` (iterations count with by_epoch=False) or train_cfg.')
+        if not self._decays and not any(isinstance(hook, StageHook) for hook in runner.hooks):
+            self._own_groups(runner)  # what learns now learns at `begin`, too
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Take the radius where the projection begins, before the first step, and set the weight decay."""
@@ -134,7 +138,14 @@ class MaxNormHook(Hook):
             project_rows(self._classifier(runner).weight.data, self.radius)
 
     def _set_weight_decay(self, runner: Any) -> None:
+        for group in self._own_groups(runner):
+            group['weight_decay'] = self.weight_decay
+        self._decays = True
+
+    def _own_groups(self, runner: Any) -> list[dict]:
+        """The groups of the optimiser in which the classifier learns, and nothing else does."""
         own = {id(parameter) for parameter in self._classifier(runner).parameters()}
+        groups = []
         for group in runner.optim_wrapper.optimizer.param_groups:
             learning = [id(parameter) in own for parameter in group['params'] if parameter.requires_grad]
             if not any(learning):
@@ -144,8 +155,8 @@ class MaxNormHook(Hook):
                                  'parameters share a group of the optimiser with others that learn. Set '
                                  "optim_wrapper.constructor='NBNOptimWrapperConstructor' with a `paramwise_cfg`, or "
                                  'freeze the others (StageHook).')
-            group['weight_decay'] = self.weight_decay
-        self._decays = True
+            groups.append(group)
+        return groups
 
     def _acts(self, runner: Any) -> bool:
         return (runner.epoch if self.by_epoch else runner.iter) >= self.begin

@@ -224,6 +224,30 @@ def test_drw_weighs_classes_from_its_epoch_on(tmp_path):
 
 
 @on_mmpretrain
+def test_an_option_that_a_stage_sets_counts_from_there_on(tmp_path):
+    """Also where it shapes what the loss keeps of the counts."""
+    runner = digits(tmp_path, dict(loss=dict(type='LogitAdjustmentLoss', tau=0.0)), epochs=2, hooks=dict(
+        stage=dict(type='StageHook', stages=[dict(begin=1, set={'model.head.loss_module.tau': 1.0})])))
+    seen = {}
+
+    def note(module, args, output):
+        seen[runner.epoch] = module.vectors(args[0])[0]
+
+    runner.model.head.loss_module.register_forward_hook(note)
+    runner.train()
+    assert not seen[0].any() and seen[1].exp().sum() == pytest.approx(1)
+
+
+def test_equal_counts_are_worked_out_once():
+    loss, found = loss_module('SoftmaxEqualizationLoss'), []
+    loss.class_vectors = lambda given: found.append(given) or (torch.zeros(4, dtype=torch.bool), )
+    counts = record([4, 3, 2, 1])
+    for given in (counts, counts, record([1, 2, 3, 4])):
+        loss.set_class_counts(given)
+    assert [given.images[0] for given in found] == [4, 1]
+
+
+@on_mmpretrain
 def test_a_loss_without_its_hook_is_an_error_before_the_first_step(tmp_path):
     runner = digits(tmp_path, dict(loss=dict(type='ClassBalancedLoss')), hooks=dict(class_counts=None))
     with pytest.raises(RuntimeError, match='ClassBalancedLoss has no class counts'):

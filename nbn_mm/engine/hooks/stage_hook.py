@@ -157,6 +157,10 @@ class StageHook(Hook):
             parts.reinitialise(runner, model, modules, self._seed)
         for path, value in state.set.items():
             parts.set_attribute(_roots(runner), path, value)
+        if state.set:
+            for module in model.modules():
+                if hasattr(module, 'forget_class_vectors'):  # a loss whose vectors may depend on what was set
+                    module.forget_class_vectors()
         if any('reweight' in stage.given for stage in self.stages):
             for module in parts.reweighted(model):
                 module.set_reweighting(bool(state.reweight))

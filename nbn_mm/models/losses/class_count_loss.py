@@ -84,6 +84,8 @@ class ClassCountLoss(nn.Module):
         Raises:
             ValueError: If a class has no images (see ``zero_count``), or the option has another number of classes.
         """
+        if self._vectors is not None and record is self.class_counts:
+            return  # the hook hands over before each validation, too
         if not self._overridden:
             self._check_zero_counts(record)
             self.class_counts = record
@@ -91,6 +93,10 @@ class ClassCountLoss(nn.Module):
             raise ValueError(f'`class_counts` of {type(self).__name__} holds {self.class_counts.num_classes} classes, '
                              f'but the training set has {record.num_classes}.')
         self._vectors = self.class_vectors(self.class_counts)
+
+    def forget_class_vectors(self) -> None:
+        """Have :meth:`class_vectors` called anew; ``StageHook`` does after it has set options, on which they depend."""
+        self._vectors = None
 
     def vectors(self, like: Tensor) -> tuple[Tensor, ...]:
         """What :meth:`class_vectors` gave, on the device of a tensor.

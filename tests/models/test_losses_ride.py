@@ -124,8 +124,9 @@ def test_no_state_and_an_empty_batch():
 
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(diversity_factor=0.2), r'diversity_factor=0.2 must be at most 0.*`head.loss.diversity_factor`'),
-    (dict(temperature=0), 'temperature=0 must be above 0'),
-    (dict(reweight_factor=1.0), 'reweight_factor=1.0 must be from 0 to below 1'),
+    (dict(temperature=0), 'temperature=0 must be a number above 0; change `head.loss.temperature`'),
+    (dict(temperature=float('inf')), 'temperature=inf'),
+    (dict(reweight_factor=1.0), 'reweight_factor=1.0 must be below 1; change `head.loss.reweight_factor`'),
     (dict(reweight_factor=-0.1), 'reweight_factor=-0.1'),
     (dict(reduction='average'), "reduction='average'"),
 ])
@@ -159,7 +160,7 @@ def test_distillation():
     assert value.item() == pytest.approx(expected, rel=1e-10)
     np.testing.assert_allclose(own.grad.numpy(), gradient, rtol=1e-8)
     assert distillation_loss(teacher, teacher, 1.5).item() == pytest.approx(0, abs=1e-12)
-    with pytest.raises(ValueError, match='temperature=0 must be above 0'):
+    with pytest.raises(ValueError, match='temperature=0 must be a number above 0; change .head.distillation.temperature'):
         DistillationLoss(temperature=0)
     with pytest.raises(ValueError, match=r'the teacher gives logits of shape \(6, 3\), the student of \(6, 4\)'):
         loss(own, teacher[:, :3])

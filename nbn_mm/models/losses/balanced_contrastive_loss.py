@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .labels import check_number
 from .reduction import check_reduction, weighted_reduction
 
 
@@ -137,8 +138,7 @@ class BalancedContrastiveLoss(nn.Module):
                  gather: bool = False,
                  loss_weight: float = 1.0) -> None:
         super().__init__()
-        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not temperature > 0:
-            raise ValueError(f'BalancedContrastiveLoss: temperature={temperature!r} must be a positive number.')
+        check_number('BalancedContrastiveLoss', 'temperature', temperature, 0, above=True, field='head.contrast')
         self.temperature = temperature
         self.class_average = class_average
         self.class_complement = class_complement

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .labels import check_number
+
 
 def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
     r"""Mean over images of :math:`T^2 KL(softmax(t / T) \| softmax(z / T))`, in at least float32.
@@ -47,9 +49,7 @@ class DistillationLoss(nn.Module):
 
     def __init__(self, temperature: float = 1.5, loss_weight: float = 1.0) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f'DistillationLoss: temperature={temperature!r} must be above 0; change '
-                             '`head.distillation.temperature`.')
+        check_number('DistillationLoss', 'temperature', temperature, 0, above=True, field='head.distillation')
         self.temperature = temperature
         self.loss_weight = loss_weight
 

@@ -68,7 +68,8 @@ def check_fraction(loss: str, option: str, value: float, one: bool = True) -> No
                          f'`head.loss.{option}`.')
 
 
-def check_number(loss: str, option: str, value: float, least: float, above: bool = False) -> None:
+def check_number(loss: str, option: str, value: float, least: float, above: bool = False,
+                 field: str = 'head.loss') -> None:
     """Raise if an option is no finite number of at least (or above) a bound.
 
     Args:
@@ -77,6 +78,7 @@ def check_number(loss: str, option: str, value: float, least: float, above: bool
         value (float): Its value.
         least (float): The bound.
         above (bool): Whether the value must lie above it. Defaults to False.
+        field (str): Where the config has the options of this loss. Defaults to ``'head.loss'``.
 
     Raises:
         ValueError: Naming value and field.
@@ -84,7 +86,7 @@ def check_number(loss: str, option: str, value: float, least: float, above: bool
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not (value > least if above else value >= least) or value == float('inf'):
         raise ValueError(f'{loss}: {option}={value!r} must be a number {"above" if above else "of at least"} {least}; '
-                         f'change `head.loss.{option}`.')
+                         f'change `{field}.{option}`.')
 
 
 def first_empty(class_counts: Sequence[float]) -> int | None:

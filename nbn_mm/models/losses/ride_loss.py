@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...datasets.class_counts import ClassCounts
 from .class_count_loss import ClassCountLoss
+from .labels import check_fraction, check_number
 from .reduction import check_reduction, weighted_reduction
 
 
@@ -95,11 +96,8 @@ class RIDELoss(ClassCountLoss):
         if not diversity_factor <= 0:
             raise ValueError(f'RIDELoss: diversity_factor={diversity_factor!r} must be at most 0: a positive one makes '
                              'the experts alike. Change `head.loss.diversity_factor`.')
-        if not temperature > 0:
-            raise ValueError(f'RIDELoss: temperature={temperature!r} must be above 0; change `head.loss.temperature`.')
-        if not 0 <= reweight_factor < 1:
-            raise ValueError(f'RIDELoss: reweight_factor={reweight_factor!r} must be from 0 to below 1; change '
-                             '`head.loss.reweight_factor`.')
+        check_number('RIDELoss', 'temperature', temperature, 0, above=True)
+        check_fraction('RIDELoss', 'reweight_factor', reweight_factor, one=False)
         self.base = MODELS.build(base)
         self.diversity_factor = diversity_factor
         self.temperature = temperature

@@ -31,6 +31,8 @@ STAGE_2 = sorted(path for path in CONFIGS.rglob('*_stage2_*.py')
     ('imagenet_lt/resnet50_nbn_crt_stage2_imagenet_lt', FC),
     ('imagenet_lt/resnet50_nbn_crt_magnitude_stage2_imagenet_lt', FC | MAGNITUDE),
     ('imagenet_lt/resnext50_bn_lws_stage2_imagenet_lt', SCALES),
+    ('imagenet_lt/resnet50_nbn_lws_stage2_imagenet_lt', SCALES),
+    ('imagenet_lt/resnet50_nbn_lws_magnitude_stage2_imagenet_lt', SCALES | MAGNITUDE),
     ('inat18/resnet50_nbn_crt_magnitude_stage2_inat18', FC | MAGNITUDE),
 ])
 def test_what_learns_in_stage_2(leaf, learns):

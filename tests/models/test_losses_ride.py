@@ -160,7 +160,7 @@ def test_distillation():
     assert value.item() == pytest.approx(expected, rel=1e-10)
     np.testing.assert_allclose(own.grad.numpy(), gradient, rtol=1e-8)
     assert distillation_loss(teacher, teacher, 1.5).item() == pytest.approx(0, abs=1e-12)
-    with pytest.raises(ValueError, match='temperature=0 must be a number above 0; change .head.distillation.temperature'):
+    with pytest.raises(ValueError, match='temperature=0 must be a number above 0; change .head.distillation'):
         DistillationLoss(temperature=0)
     with pytest.raises(ValueError, match=r'the teacher gives logits of shape \(6, 3\), the student of \(6, 4\)'):
         loss(own, teacher[:, :3])

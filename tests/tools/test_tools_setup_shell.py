@@ -185,5 +185,6 @@ def test_wheel_has_package_configs_and_no_host(tmp_path):
         'cls',
         'det',
         'all',
+        'cluster',
         'tests',
     }

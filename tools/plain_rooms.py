@@ -7,7 +7,9 @@ import sys
 import types
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1] / 'nbn_mm'
+# Beside tools/ in a checkout, above .mim/tools/ in an installed package.
+ROOT = next(folder for folder in (Path(__file__).resolve().parents[1] / 'nbn_mm', Path(__file__).resolve().parents[2])
+            if (folder / 'version.py').is_file())
 
 
 def without_registration(*rooms: str) -> None:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# an installed package keeps nothing beside its configs and tools
+HERE = ROOT if (ROOT / 'setup.py').is_file() else Path.cwd()
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]  # the package and tools of this checkout
 
 from plain_rooms import without_registration  # noqa: E402
@@ -30,9 +32,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run (default: 1)')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
                         help='settings of all runs that the table leaves open, such as where the data lie; in the logs')
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'reproduce',
+    parser.add_argument('--work-dir', type=Path, default=HERE / 'work_dirs' / 'reproduce',
                         help='checkpoints and full logs (default: work_dirs/reproduce)')
-    parser.add_argument('--results', type=Path, default=ROOT / 'results',
+    parser.add_argument('--results', type=Path, default=HERE / 'results',
                         help='compact logs and tables (default: results)')
     parser.add_argument('--slurm', nargs='*', metavar='KEY=VALUE',
                         help="hand the runs to Slurm through submitit; parameters as in slurm_partition=gpu")

@@ -1,4 +1,6 @@
 """Tools that need no registration, in interpreters of their own: they do not wait for torch and the hosts."""
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +69,14 @@ def test_resize_images(tmp_path):
     Path(tmp_path / 'set/b.jpg').write_bytes(b'\xff\xd8')
     code, output = run_tool(tool, 'set', 'small', '--short-side', '30', '--workers', '0', cwd=tmp_path)
     assert code == 1 and 'not in the copy: b.jpg' in output
+
+
+@pytest.mark.parametrize('tool', ['reproduce.py', 'dataset_converters/check_image_list.py', 'print_config.py'])
+def test_tools_of_an_installed_package_start(tmp_path, tool):
+    """An installed package keeps tools/ and configs/ in its folder .mim; the package itself is two folders above."""
+    package = tmp_path / 'nbn_mm'
+    shutil.copytree(ROOT / 'nbn_mm', package, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
+    shutil.copytree(ROOT / 'tools', package / '.mim/tools', ignore=shutil.ignore_patterns('__pycache__'))
+    done = subprocess.run([sys.executable, str(package / '.mim/tools' / tool), '--help'], cwd=tmp_path,
+                          capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+    assert done.returncode == 0 and done.stdout.startswith('usage:'), done.stderr

@@ -106,32 +106,10 @@ class AdaptiveLogitAdjustmentLoss(ClassCountLoss):
         """Raise if this loss can't stand on a predictor; heads call it. See :func:`check_cosine_predictor`."""
         check_cosine_predictor('AdaptiveLogitAdjustmentLoss', predictor, self.scale)
 
-    def forward(self,
-                cls_score: Tensor,
-                label: Tensor,
-                weight: Tensor | None = None,
-                avg_factor: float | None = None,
-                reduction_override: str | None = None) -> Tensor:
-        """The loss; arguments as in mmpretrain's losses.
-
-        Args:
-            cls_score (Tensor): Logits :math:`s \\cos`, shape ``(N, C)``.
-            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
-            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
-            avg_factor (float, optional): Divisor of ``'mean'``.
-            reduction_override (str, optional): Instead of ``reduction``.
-
-        Returns:
-            Tensor: A scalar, or ``(N, )`` without reduction.
-
-        Raises:
-            RuntimeError: If there are no class counts.
-            ValueError: See :func:`adaptive_logit_adjustment_loss`.
-        """
+    def loss(self, cls_score: Tensor, label: Tensor, **common: Any) -> Tensor:
+        """See :func:`adaptive_logit_adjustment_loss`."""
         quantity, = self.vectors(cls_score)
-        return self.loss_weight * adaptive_logit_adjustment_loss(
-            cls_score, label, quantity, self.scale, weight, reduction_override or self.reduction, avg_factor,
-            self.ignore_index, self._checks_target(cls_score.device.type))
+        return adaptive_logit_adjustment_loss(cls_score, label, quantity, self.scale, **common)
 
     def extra_repr(self) -> str:
         """Options for ``print``."""

@@ -4,6 +4,7 @@ Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 20
 logits plus the logarithm of the class counts, in training only.
 """
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -122,29 +123,9 @@ class BalancedSoftmaxLoss(ClassCountLoss):
         """The logarithm of each class's share, see :func:`log_class_prior`."""
         return (log_class_prior(record.images), )
 
-    def forward(self,
-                cls_score: Tensor,
-                label: Tensor,
-                weight: Tensor | None = None,
-                avg_factor: float | None = None,
-                reduction_override: str | None = None) -> Tensor:
-        """The loss; arguments as in mmpretrain's losses.
-
-        Args:
-            cls_score (Tensor): Logits, shape ``(N, C)``.
-            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
-            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
-            avg_factor (float, optional): Divisor of ``'mean'``.
-            reduction_override (str, optional): Instead of ``reduction``.
-
-        Returns:
-            Tensor: A scalar, or ``(N, )`` without reduction.
-
-        Raises:
-            RuntimeError: If there are no class counts.
-            ValueError: See :func:`balanced_softmax_loss`.
-        """
+    def loss(self, cls_score: Tensor, label: Tensor, **common: Any) -> Tensor:
+        """See :func:`balanced_softmax_loss`."""
         log_prior, = self.vectors(cls_score)
-        return self.loss_weight * balanced_softmax_loss(
-            cls_score, label, self.class_counts.images, weight, reduction_override or self.reduction, avg_factor,
-            self.ignore_index, log_prior, self._checks_target(cls_score.device.type), self.class_counts.classes)
+        return balanced_softmax_loss(
+            cls_score, label, self.class_counts.images, log_prior=log_prior, class_names=self.class_counts.classes,
+            **common)

@@ -79,30 +79,9 @@ class ClassBalancedLoss(ReweightingLoss):
         """The weights."""
         return (self.class_weights(record), )
 
-    def forward(self,
-                cls_score: Tensor,
-                label: Tensor,
-                weight: Tensor | None = None,
-                avg_factor: float | None = None,
-                reduction_override: str | None = None) -> Tensor:
-        """The loss; arguments as in mmpretrain's losses.
-
-        Args:
-            cls_score (Tensor): Logits, shape ``(N, C)``.
-            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
-            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
-            avg_factor (float, optional): Divisor of ``'mean'``.
-            reduction_override (str, optional): Instead of ``reduction``.
-
-        Returns:
-            Tensor: A scalar, or ``(N, )`` without reduction.
-
-        Raises:
-            RuntimeError: If there are no class counts.
-            ValueError: See :func:`class_balanced_loss`.
-        """
+    def loss(self, cls_score: Tensor, label: Tensor, **common: Any) -> Tensor:
+        """See :func:`class_balanced_loss`."""
         class_weight, = self.vectors(cls_score)
-        return self.loss_weight * class_balanced_loss(
+        return class_balanced_loss(
             cls_score, label, class_weight if self.reweighting else None, len(class_weight), self.gamma, self.average,
-            weight, reduction_override or self.reduction, avg_factor, self.ignore_index,
-            self._checks_target(cls_score.device.type))
+            **common)

@@ -1,5 +1,6 @@
 """What losses that need the class counts of the training set share."""
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ _is_compiling = getattr(getattr(torch, 'compiler', None), 'is_compiling', lambda
 class ClassCountLoss(nn.Module):
     """Base of losses on the class counts that ``ClassCountsHook`` hands over; a subclass turns them into vectors.
 
-    A subclass implements :meth:`class_vectors`, and its ``forward`` reads what that returned with :meth:`vectors`. The
+    A subclass implements :meth:`class_vectors`, and :meth:`loss`, which reads the result by :meth:`vectors`. The
     counts are no part of the state dict, and no buffers either: mmengine's averaged models pair the buffers of two
     copies by their order, so a model must not gain one after it was copied.
 
@@ -74,6 +75,45 @@ class ClassCountLoss(nn.Module):
             tuple[Tensor]: Vectors of shape ``(C, )``, float64.
         """
         raise NotImplementedError
+
+    def loss(self, cls_score: Tensor, label: Tensor, **common: Any) -> Tensor:
+        """The loss without its weight.
+
+        Args:
+            cls_score (Tensor): Logits, shape ``(N, C)``.
+            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
+            **common: ``weight``, ``reduction``, ``avg_factor``, ``ignore_index`` and ``check_target`` of the function.
+
+        Returns:
+            Tensor: A scalar, or ``(N, )`` without reduction.
+        """
+        raise NotImplementedError
+
+    def forward(self,
+                cls_score: Tensor,
+                label: Tensor,
+                weight: Tensor | None = None,
+                avg_factor: float | None = None,
+                reduction_override: str | None = None) -> Tensor:
+        """The loss; arguments as in mmpretrain's losses.
+
+        Args:
+            cls_score (Tensor): Logits, shape ``(N, C)``.
+            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
+            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
+            avg_factor (float, optional): Divisor of ``'mean'``.
+            reduction_override (str, optional): Instead of ``reduction``.
+
+        Returns:
+            Tensor: A scalar, or ``(N, )`` without reduction.
+
+        Raises:
+            RuntimeError: If there are no class counts.
+            ValueError: See the function of the loss.
+        """
+        return self.loss_weight * self.loss(
+            cls_score, label, weight=weight, reduction=reduction_override or self.reduction, avg_factor=avg_factor,
+            ignore_index=self.ignore_index, check_target=self._checks_target(cls_score.device.type))
 
     def set_class_counts(self, record: ClassCounts) -> None:
         """Take the counts of the training set, unless the option ``class_counts`` was given.

@@ -123,34 +123,12 @@ class GaussianCloudedLogitLoss(ClassCountLoss):
         """Raise if this loss can't stand on a predictor; heads call it. See :func:`check_cosine_predictor`."""
         check_cosine_predictor('GaussianCloudedLogitLoss', predictor, self.scale)
 
-    def forward(self,
-                cls_score: Tensor,
-                label: Tensor,
-                weight: Tensor | None = None,
-                avg_factor: float | None = None,
-                reduction_override: str | None = None) -> Tensor:
-        """The loss; arguments as in mmpretrain's losses.
-
-        Args:
-            cls_score (Tensor): Logits :math:`s \\cos`, shape ``(N, C)``.
-            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
-            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
-            avg_factor (float, optional): Divisor of ``'mean'``.
-            reduction_override (str, optional): Instead of ``reduction``.
-
-        Returns:
-            Tensor: A scalar, or ``(N, )`` without reduction.
-
-        Raises:
-            RuntimeError: If there are no class counts.
-            ValueError: See :func:`gaussian_clouded_logit_loss`.
-        """
+    def loss(self, cls_score: Tensor, label: Tensor, **common: Any) -> Tensor:
+        """See :func:`gaussian_clouded_logit_loss`."""
         sizes, = self.vectors(cls_score)
         noise = torch.randn(cls_score.shape, device=cls_score.device) if self.training else None
-        return self.loss_weight * gaussian_clouded_logit_loss(
-            cls_score, label, sizes, noise, self.scale, self.noise_factor, self.margin, weight,
-            reduction_override or self.reduction, avg_factor, self.ignore_index,
-            self._checks_target(cls_score.device.type))
+        return gaussian_clouded_logit_loss(
+            cls_score, label, sizes, noise, self.scale, self.noise_factor, self.margin, **common)
 
     def extra_repr(self) -> str:
         """Options for ``print``."""

@@ -110,33 +110,11 @@ class GeneralizedReweightLoss(ClassCountLoss):
         """The weight of each class, see :func:`generalized_reweight`."""
         return (generalized_reweight(record.images, self.rho), )
 
-    def forward(self,
-                cls_score: Tensor,
-                label: Tensor,
-                weight: Tensor | None = None,
-                avg_factor: float | None = None,
-                reduction_override: str | None = None) -> Tensor:
-        """The loss; arguments as in mmpretrain's losses.
-
-        Args:
-            cls_score (Tensor): Logits, shape ``(N, C)``.
-            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
-            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
-            avg_factor (float, optional): Divisor of ``'mean'``.
-            reduction_override (str, optional): Instead of ``reduction``.
-
-        Returns:
-            Tensor: A scalar, or ``(N, )`` without reduction.
-
-        Raises:
-            RuntimeError: If there are no class counts.
-            ValueError: See :func:`generalized_reweight_loss`.
-        """
+    def loss(self, cls_score: Tensor, label: Tensor, **common: Any) -> Tensor:
+        """See :func:`generalized_reweight_loss`."""
         class_weight, = self.vectors(cls_score)
-        return self.loss_weight * generalized_reweight_loss(
-            cls_score, label, class_weight if self.reweighting else None, len(class_weight), weight,
-            reduction_override or self.reduction, avg_factor, self.ignore_index,
-            self._checks_target(cls_score.device.type))
+        return generalized_reweight_loss(
+            cls_score, label, class_weight if self.reweighting else None, len(class_weight), **common)
 
     def extra_repr(self) -> str:
         """Options for ``print``."""

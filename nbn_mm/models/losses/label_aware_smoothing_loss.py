@@ -161,33 +161,11 @@ class LabelAwareSmoothingLoss(ClassCountLoss):
         """The smoothing of each class, see :func:`label_aware_smoothing`."""
         return (label_aware_smoothing(record.images, self.head, self.tail, self.shape), )
 
-    def forward(self,
-                cls_score: Tensor,
-                label: Tensor,
-                weight: Tensor | None = None,
-                avg_factor: float | None = None,
-                reduction_override: str | None = None) -> Tensor:
-        """The loss; arguments as in mmpretrain's losses.
-
-        Args:
-            cls_score (Tensor): Logits, shape ``(N, C)``.
-            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
-            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
-            avg_factor (float, optional): Divisor of ``'mean'``.
-            reduction_override (str, optional): Instead of ``reduction``.
-
-        Returns:
-            Tensor: A scalar, or ``(N, )`` without reduction.
-
-        Raises:
-            RuntimeError: If there are no class counts.
-            ValueError: See :func:`label_aware_smoothing_loss`.
-        """
+    def loss(self, cls_score: Tensor, label: Tensor, **common: Any) -> Tensor:
+        """See :func:`label_aware_smoothing_loss`."""
         smoothing, = self.vectors(cls_score)
-        return self.loss_weight * label_aware_smoothing_loss(
-            cls_score, label, smoothing if self.active else torch.zeros_like(smoothing), weight,
-            reduction_override or self.reduction, avg_factor, self.ignore_index, self.spread,
-            self._checks_target(cls_score.device.type))
+        return label_aware_smoothing_loss(
+            cls_score, label, smoothing if self.active else torch.zeros_like(smoothing), spread=self.spread, **common)
 
     def extra_repr(self) -> str:
         """Options for ``print``."""

@@ -109,30 +109,8 @@ class LDAMLoss(ReweightingLoss):
         """Raise if this loss can't stand on a predictor; heads call it. See :func:`check_cosine_predictor`."""
         check_cosine_predictor('LDAMLoss', predictor, self.scale)
 
-    def forward(self,
-                cls_score: Tensor,
-                label: Tensor,
-                weight: Tensor | None = None,
-                avg_factor: float | None = None,
-                reduction_override: str | None = None) -> Tensor:
-        """The loss; arguments as in mmpretrain's losses.
-
-        Args:
-            cls_score (Tensor): Logits :math:`s \\cos`, shape ``(N, C)``.
-            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
-            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
-            avg_factor (float, optional): Divisor of ``'mean'``.
-            reduction_override (str, optional): Instead of ``reduction``.
-
-        Returns:
-            Tensor: A scalar, or ``(N, )`` without reduction.
-
-        Raises:
-            RuntimeError: If there are no class counts.
-            ValueError: See :func:`ldam_loss`.
-        """
+    def loss(self, cls_score: Tensor, label: Tensor, **common: Any) -> Tensor:
+        """See :func:`ldam_loss`."""
         margins, class_weight = self.vectors(cls_score)
-        return self.loss_weight * ldam_loss(
-            cls_score, label, margins, self.scale, class_weight if self.reweighting else None, self.average, weight,
-            reduction_override or self.reduction, avg_factor, self.ignore_index,
-            self._checks_target(cls_score.device.type))
+        return ldam_loss(
+            cls_score, label, margins, self.scale, class_weight if self.reweighting else None, self.average, **common)

@@ -107,33 +107,10 @@ class SoftmaxEqualizationLoss(ClassCountLoss):
                   f'{self.threshold:g} of the training images.', 'current')
         return (rare, )
 
-    def forward(self,
-                cls_score: Tensor,
-                label: Tensor,
-                weight: Tensor | None = None,
-                avg_factor: float | None = None,
-                reduction_override: str | None = None) -> Tensor:
-        """The loss; arguments as in mmpretrain's losses.
-
-        Args:
-            cls_score (Tensor): Logits, shape ``(N, C)``.
-            label (Tensor): Labels ``(N, )`` or soft labels ``(N, C)``.
-            weight (Tensor, optional): Weight of each row, shape ``(N, )``.
-            avg_factor (float, optional): Divisor of ``'mean'``.
-            reduction_override (str, optional): Instead of ``reduction``.
-
-        Returns:
-            Tensor: A scalar, or ``(N, )`` without reduction.
-
-        Raises:
-            RuntimeError: If there are no class counts.
-            ValueError: See :func:`softmax_equalization_loss`.
-        """
+    def loss(self, cls_score: Tensor, label: Tensor, **common: Any) -> Tensor:
+        """See :func:`softmax_equalization_loss`."""
         rare, = self.vectors(cls_score)
-        return self.loss_weight * softmax_equalization_loss(
-            cls_score, label, rare, self.gamma if self.training else 0.0, weight,
-            reduction_override or self.reduction, avg_factor, self.ignore_index,
-            self._checks_target(cls_score.device.type))
+        return softmax_equalization_loss(cls_score, label, rare, self.gamma if self.training else 0.0, **common)
 
     def extra_repr(self) -> str:
         """Options for ``print``."""

@@ -79,7 +79,8 @@ def execute(run: Run, project: Path, environment: dict[str, str] | None = None) 
             process = subprocess.Popen(command, cwd=project, env={**os.environ, **(environment or {})},
                                        stdout=output, stderr=subprocess.STDOUT)
             try:
-                status = process.wait()
+                status, peak = _wait(process)
+                record['host_memory_mb'] = max(peak, before.get('host_memory_mb', 0))
             except BaseException:
                 process.terminate()
                 process.wait()
@@ -139,6 +140,13 @@ def hardware() -> str:
     match = re.search(r'model name\s*:\s*(.+)', info.read_text()) if info.is_file() else None
     threads = os.environ.get('OMP_NUM_THREADS', str(os.cpu_count()))
     return f'{match.group(1).strip() if match else platform.processor() or platform.machine()}, {threads} threads'
+
+
+def _wait(process: subprocess.Popen) -> tuple[int, int]:
+    """Exit status (negative for a signal) and the peak of resident memory in MB of a child, itself or its largest."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss // 1024
 
 
 def _commit(project: Path) -> str | None:

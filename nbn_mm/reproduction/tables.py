@@ -7,7 +7,8 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent / 'tables'
 PUBLISHED = Path(__file__).resolve().parent / 'published_tables.csv'
-ROW_FIELDS = {'name', 'config', 'seeds', 'options', 'published', 'after', 'imbalance_factor', 'memory_mb'}
+ROW_FIELDS = {'name', 'config', 'seeds', 'options', 'published', 'after', 'imbalance_factor', 'memory_mb', 'schedule',
+              'comparable', 'note'}
 TABLE_FIELDS = {'title', 'note', 'seeds', 'schedule', 'options', 'comparable', 'memory_mb', 'rows'}
 
 
@@ -18,7 +19,7 @@ class Row:
     Args:
         name (str): Unique in the table; also the folder of its runs.
         config (str): Config file, relative to the project.
-        schedule (str): What the table says about the schedule.
+        schedule (str): What the table says about the schedule; a row may have its own.
         imbalance_factor (float, optional): For the table's column.
         seeds (tuple[int]): Seeds, fixed before the first run.
         options (tuple[str]): ``--cfg-options`` of every run.
@@ -26,6 +27,7 @@ class Row:
         comparable (bool): Whether a figure of this row may be judged against the published one.
         after (str, optional): Row whose last checkpoint of the same seed this one starts from (``load_from``).
         memory_mb (int): Memory of the accelerator that a run needs, an estimate until one has run.
+        note (str): What the row's name leaves open, for the written table.
     """
     name: str
     config: str
@@ -37,6 +39,7 @@ class Row:
     comparable: bool
     after: str | None
     memory_mb: int
+    note: str = ''
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,12 @@ def load_table(name: str) -> Table:
         if entry.get('after') is not None and entry['after'] not in [row.name for row in rows]:
             raise ValueError(f'{where}: after={entry["after"]!r} is no row before it.')
         rows.append(
-            Row(entry['name'], entry['config'], data['schedule'], entry.get('imbalance_factor'),
+            Row(entry['name'], entry['config'], entry.get('schedule', data['schedule']), entry.get('imbalance_factor'),
                 tuple(entry.get('seeds', data['seeds'])),
                 tuple([*data.get('options', []), *entry.get('options', [])]),
                 published_figure(**entry['published']) if 'published' in entry else None,
-                data.get('comparable', True), entry.get('after'), entry.get('memory_mb', data.get('memory_mb', 3000))))
+                entry.get('comparable', data.get('comparable', True)), entry.get('after'),
+                entry.get('memory_mb', data.get('memory_mb', 3000)), entry.get('note', '')))
     return Table(path.stem, data['title'], data.get('note', ''), tuple(rows))
 
 

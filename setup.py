@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 SHIPPED = {'configs': ('*.py', '*.md', '*.yml', '*.json'), 'tools': ('*.py', '*.sh')}
 DET = ['lvis>=0.5.3', 'pycocotools>=2.0.6']
-CLS = ['scikit-learn>=1.1']
+CLS = ['scikit-learn>=1.1', 'scipy>=1.8']
 TESTS = ['pytest>=7', 'pytest-xdist>=3', 'scikit-learn>=1.1', 'torchmetrics>=1.0']
 
 

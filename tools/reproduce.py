@@ -14,8 +14,8 @@ from plain_rooms import without_registration  # noqa: E402
 
 without_registration('reproduction')
 
+from nbn_mm.reproduction import report  # noqa: E402
 from nbn_mm.reproduction.execute import RunError  # noqa: E402
-from nbn_mm.reproduction.report import markdown, summarize, write_csv  # noqa: E402
 from nbn_mm.reproduction.runs import runs_of  # noqa: E402
 from nbn_mm.reproduction.schedule import run_cluster, run_local  # noqa: E402
 from nbn_mm.reproduction.tables import load_table, table_names  # noqa: E402
@@ -82,12 +82,12 @@ def main() -> int:
                 errors = run_local(chosen, ROOT, jobs, environment)
         except (RunError, ValueError) as error:
             sys.exit(f'error: {error}')
-    summaries = summarize(everything)
+    summaries = report.summarize(everything)
     if not (args.list or args.json):
         path = args.results / f'{table.name}.csv'
-        write_csv(summaries, path)
+        report.write_csv(summaries, path)
         page = args.results / f'{table.name}.md'
-        page.write_text(f'# {table.title}\n\n{table.note}\n\n' + markdown(summaries, logs=table.name), encoding='utf-8')
+        page.write_text(report.page(table, everything, summaries), encoding='utf-8')
         print(f'{path} and {page.name}')
     show(summaries, args.json)
     for error in errors:

@@ -71,7 +71,7 @@ def execute(run: Run, project: Path, environment: dict[str, str] | None = None) 
         shown = shlex.join(['python', *command[1:]]).replace(str(run.work_root), WORK_DIRS)
         record = dict(row=run.row.name, seed=run.seed, command=shown,
                       commit=_commit(project), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'),
-                      hardware=hardware(), processes=before.get('processes', 0) + 1,
+                      hardware=hardware(environment), processes=before.get('processes', 0) + 1,
                       minutes=before.get('minutes', 0.0))
         path, start = run.work_dir / 'run.json', time.monotonic()
         _write(path, record)
@@ -127,8 +127,8 @@ def write_log(run: Run, record: dict[str, Any]) -> None:
     partial.replace(run.log)
 
 
-def hardware() -> str:
-    """The accelerator, else the processor and the threads in use."""
+def hardware(environment: dict[str, str] | None = None) -> str:
+    """The accelerator, else the processor and the threads that a process with these variables beside ours has."""
     try:
         names = subprocess.run(['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'], capture_output=True,
                                text=True, timeout=20, check=True).stdout.split('\n')
@@ -138,8 +138,9 @@ def hardware() -> str:
         pass
     info = Path('/proc/cpuinfo')
     match = re.search(r'model name\s*:\s*(.+)', info.read_text()) if info.is_file() else None
-    threads = os.environ.get('OMP_NUM_THREADS', str(os.cpu_count()))
-    return f'{match.group(1).strip() if match else platform.processor() or platform.machine()}, {threads} threads'
+    threads = {**os.environ, **(environment or {})}.get('OMP_NUM_THREADS', str(os.cpu_count()))
+    return (f'{match.group(1).strip() if match else platform.processor() or platform.machine()}, {threads} thread'
+            + ('' if threads == '1' else 's'))
 
 
 def _wait(process: subprocess.Popen) -> tuple[int, int]:

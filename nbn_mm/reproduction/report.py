@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .runs import GROUPS, Run
+from .tables import Table
 
 COLUMNS = ('row', 'config', 'imbalance_factor', 'schedule', 'seeds', 'mean', 'std', 'best_on_test', 'many', 'medium',
            'few', 'published', 'minutes', 'hardware')
@@ -19,7 +20,7 @@ def summarize(runs: list[Run]) -> list[dict[str, Any]]:
 
     Returns:
         list[dict]: :data:`COLUMNS` (in percent; None where nothing was measured), and ``states`` (seed to state),
-        ``comparable`` and ``falls_short`` (of the last iteration's figure, and of the best one on the test set; None
+        ``note``, ``memory_mb`` (peak of the accelerator's memory, on a CPU of the process's), ``comparable`` and ``falls_short`` (of the last iteration's figure, and of the best one on the test set; None
         without a published figure or with another schedule than the published one).
     """
     rows: dict[str, list[Run]] = {}
@@ -43,7 +44,9 @@ def _summary(runs: list[Run]) -> dict[str, Any]:
                    best_on_test=_mean(best), many=figures['many'], medium=figures['medium'], few=figures['few'],
                    published=row.published, minutes=_mean([head['minutes'] for head in heads]),
                    hardware='; '.join(sorted({head['hardware'] for head in heads})))
-    return dict(summary, states=states, comparable=row.comparable,
+    memory = [head.get('memory_mb') or head.get('host_memory_mb') for head in heads]
+    return dict(summary, states=states, comparable=row.comparable, note=row.note,
+                memory_mb=max((each for each in memory if each), default=None),
                 falls_short=falls_short(summary['mean'], std, len(done), row) if done else None,
                 best_falls_short=falls_short(summary['best_on_test'], std, len(done), row) if done else None)
 
@@ -92,18 +95,107 @@ def markdown(summaries: list[dict[str, Any]], logs: str | None = None, configs: 
     Returns:
         str: Markdown.
     """
-    lines = ['| row | seeds | All | best on test | Many | Medium | Few | published | | minutes |',
-             '|---|---|--:|--:|--:|--:|--:|--:|---|--:|']
+    lines = ['| row | seeds | All | best on test | Many | Medium | Few | published | | minutes | memory, GB |',
+             '|---|---|--:|--:|--:|--:|--:|--:|---|--:|--:|']
+    schedules = {each['schedule'] for each in summaries}
     for each in summaries:
         seeds = each['seeds'].split()
         links = ' '.join(f'[{s}]({logs}/{each["row"]}_seed{s}.jsonl)' if logs else s for s in seeds) or '–'
         all_ = _cell(each['mean']) + (f' ± {each["std"]:.2f}' if each['std'] is not None else '')
+        remarks = [each['note']] * bool(each['note']) + [each['schedule']] * (len(schedules) > 1)
         lines.append('| ' + ' | '.join([
-            f'[{each["row"]}]({configs}{each["config"]})', links, all_, _cell(each['best_on_test']),
-            _cell(each['many']), _cell(each['medium']), _cell(each['few']),
+            f'[{each["row"]}]({configs}{each["config"]})' + (f' ({"; ".join(remarks)})' if remarks else ''),
+            links, all_, _cell(each['best_on_test']), _cell(each['many']), _cell(each['medium']), _cell(each['few']),
             '–' if each['published'] is None else f'{each["published"]:.1f}', _verdict(each),
-            _cell(each['minutes'])]) + ' |')
+            _cell(each['minutes']), '–' if each['memory_mb'] is None else f'{each["memory_mb"] / 1000:.1f}']) + ' |')
+    by_hardware: dict[str, list[str]] = {}
+    for each in summaries:
+        if each['hardware']:
+            by_hardware.setdefault(each['hardware'], []).append(each['row'])
+    lines += [''] * bool(by_hardware) + [
+        f'Hardware: {name}' + (f' ({", ".join(rows)})' if len(by_hardware) > 1 else '') + '.'
+        for name, rows in by_hardware.items()]
     return '\n'.join(lines) + '\n'
+
+
+def page(table: Table, runs: list[Run], summaries: list[dict[str, Any]]) -> str:
+    """The page of a table: title, note, rows, and the differences that the table asks for.
+
+    Args:
+        table (Table): The table.
+        runs (list[Run]): Its runs.
+        summaries (list[dict]): Of :func:`summarize`.
+
+    Returns:
+        str: Markdown, for a file beside the folder of the logs.
+    """
+    text = f'# {table.title}\n\n{table.note}\n\n' + markdown(summaries, logs=table.name)
+    if table.comparisons:
+        text += ('\n## Differences on the same seeds\n\nIn points of top-1; 95 %: interval of the mean by Student\'s t. '
+                 'Undecided: the interval holds 0, or there is one seed.\n\n'
+                 + differences_markdown(differences(table, runs)))
+    return text
+
+
+def differences(table: Table, runs: list[Run]) -> list[dict[str, Any]]:
+    """The table's comparisons: the second row minus the first, seed by seed.
+
+    Args:
+        table (Table): The table.
+        runs (list[Run]): Its runs.
+
+    Returns:
+        list[dict]: ``what``, ``base``, ``other``, ``seeds`` that both have finished, ``values`` (All, one a seed, in
+        points), ``mean``, ``half_width`` of the 95 % interval of the mean by Student's t (None below two seeds), and the
+        mean differences ``many``, ``medium``, ``few`` (None where a group is absent).
+    """
+    last = {(run.row.name, run.seed): run.evaluations()[-1] for run in runs if run.state() == 'finished'}
+    found = []
+    for comparison in table.comparisons:
+        base, other = comparison.base, comparison.other
+        seeds = [seed for name, seed in last if name == base and (other, seed) in last]
+        groups = {group: [last[other, seed][f'{group}_top1'] - last[base, seed][f'{group}_top1'] for seed in seeds
+                          if f'{group}_top1' in last[base, seed] and f'{group}_top1' in last[other, seed]]
+                  for group in GROUPS}
+        values = groups.pop('all')
+        found.append(dict(what=comparison.what, base=base, other=other, seeds=seeds, values=values, mean=_mean(values),
+                          half_width=_half_width(values), **{group: _mean(each) for group, each in groups.items()}))
+    return found
+
+
+def _half_width(values: list[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    from scipy import stats
+    return float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def differences_markdown(found: list[dict[str, Any]]) -> str:
+    """The comparisons as a table; a difference whose interval holds 0, or that has one seed, is called undecided.
+
+    Args:
+        found (list[dict]): Of :func:`differences`.
+
+    Returns:
+        str: Markdown, empty where there is nothing to compare.
+    """
+    if not found:
+        return ''
+    lines = ['| what is added | from → to | seed by seed | All | 95 % | Many | Medium | Few | |',
+             '|---|---|---|--:|--:|--:|--:|--:|---|']
+    for each in found:
+        half = each['half_width']
+        decided = half is not None and abs(each['mean']) > half
+        word = '' if each['mean'] is None else 'undecided' if not decided else 'gain' if each['mean'] > 0 else 'loss'
+        lines.append('| ' + ' | '.join([
+            each['what'], f'{each["base"]} → {each["other"]}', ' '.join(f'{v:+.2f}' for v in each['values']) or 'missing',
+            _signed(each['mean']), '–' if half is None else f'± {half:.2f}',
+            *(_signed(each[group]) for group in GROUPS[1:]), word]) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def _signed(value: float | None) -> str:
+    return '–' if value is None else f'{value:+.2f}'
 
 
 def _cell(value: float | None) -> str:

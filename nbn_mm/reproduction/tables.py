@@ -9,7 +9,7 @@ FOLDER = Path(__file__).resolve().parent / 'tables'
 PUBLISHED = Path(__file__).resolve().parent / 'published_tables.csv'
 ROW_FIELDS = {'name', 'config', 'seeds', 'options', 'published', 'after', 'imbalance_factor', 'memory_mb', 'schedule',
               'comparable', 'note'}
-TABLE_FIELDS = {'title', 'note', 'seeds', 'schedule', 'options', 'comparable', 'memory_mb', 'rows'}
+TABLE_FIELDS = {'title', 'note', 'seeds', 'schedule', 'options', 'comparable', 'memory_mb', 'rows', 'comparisons'}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,20 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A pair of rows, compared seed by seed.
+
+    Args:
+        what (str): What the second has and the first has not.
+        base (str): Name of the first row.
+        other (str): Name of the second.
+    """
+    what: str
+    base: str
+    other: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of runs.
 
@@ -51,11 +65,13 @@ class Table:
         title (str): One line.
         note (str): What a reader must know beside the figures.
         rows (tuple[Row]): In the order in which they run.
+        comparisons (tuple[Comparison]): Pairs of rows whose difference the written table shows.
     """
     name: str
     title: str
     note: str
     rows: tuple[Row, ...] = field(default=())
+    comparisons: tuple[Comparison, ...] = field(default=())
 
     def row(self, name: str) -> Row:
         """The row of a name.
@@ -107,7 +123,12 @@ def load_table(name: str) -> Table:
                 published_figure(**entry['published']) if 'published' in entry else None,
                 entry.get('comparable', data.get('comparable', True)), entry.get('after'),
                 entry.get('memory_mb', data.get('memory_mb', 3000)), entry.get('note', '')))
-    return Table(path.stem, data['title'], data.get('note', ''), tuple(rows))
+    names = [row.name for row in rows]
+    for what, *pair in data.get('comparisons', []):
+        if len(pair) != 2 or set(pair) - set(names):
+            raise ValueError(f'{path}, comparison {what!r}: {pair} must be two rows of the table.')
+    return Table(path.stem, data['title'], data.get('note', ''), tuple(rows),
+                 tuple(Comparison(*each) for each in data.get('comparisons', [])))
 
 
 def _check_fields(data: dict[str, Any], known: set[str], needed: set[str], where: str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nbn_mm.reproduction.execute import RunError, execute
-from nbn_mm.reproduction.report import COLUMNS, falls_short, markdown, summarize, write_csv
+from nbn_mm.reproduction.execute import RunError, execute, hardware
+from nbn_mm.reproduction.report import COLUMNS, differences, falls_short, markdown, page, summarize, write_csv
 from nbn_mm.reproduction.runs import runs_of
 from nbn_mm.reproduction.schedule import Packer, needed_memory_mb, run_cluster, run_local
 
@@ -37,7 +37,8 @@ def test_a_table_runs_to_its_end_and_is_not_run_again(make_table, project, tmp_p
     assert '--work-dir work_dirs/reproduce/some-table/plain/seed0' in head['command']
     assert head['command'].endswith('randomness.seed=0 data=here')
     assert str(tmp_path) not in first.log.read_text() + second.log.read_text(), 'paths of this machine'
-    assert head['memory_mb'] == 700 and head['hardware'] and head['seed'] == 0
+    assert head['memory_mb'] == 700 and head['seed'] == 0 and head['hardware']
+    assert 5 < head['host_memory_mb'] < 2000, 'that of the training process'
     assert [each['step'] for each in first.evaluations()] == [1, 2]
     lines.clear()
     assert run_local(runs(table, tmp_path), project, 2, {}, tell=lines.append) == [] and lines == []
@@ -111,6 +112,29 @@ def test_summary_means_spread_and_missing_rows(make_table, project, tmp_path):
     page = markdown([first, second], logs='some-table')
     assert 'missing: seed 0, 1' in page and '[0](some-table/plain_seed0.jsonl)' in page
     assert '52.50 ± 0.71' in page
+
+
+def test_differences_are_taken_seed_by_seed(make_table, project, tmp_path):
+    rows = [dict(name='plain', config='configs/a.py'), dict(name='other', config='configs/b.py', note='a note')]
+    table = make_table(*rows, comparisons=[['more', 'plain', 'other']])
+    nothing, = differences(table, runs(table, tmp_path))
+    assert nothing['seeds'] == [] and nothing['mean'] is None and nothing['half_width'] is None
+    run_local(runs(table, tmp_path), project, 2, {}, tell=lambda line: None, poll=0.05)
+    for seed, gain in ((0, 2.0), (1, 3.0)):
+        run = runs(table, tmp_path, rows=['other'], seeds=[seed])[0]
+        lines = [json.loads(line) for line in run.log.read_text().splitlines()]
+        lines[-1]['shot/all_top1'] += gain
+        run.log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    found, = differences(table, runs(table, tmp_path))
+    assert found['values'] == [2.0, 3.0] and found['few'] == 0 and found['many'] is None
+    assert found['half_width'] == pytest.approx(12.706 * 0.5, rel=1e-4), 't of one degree of freedom times std / sqrt 2'
+    text = page(table, runs(table, tmp_path), summarize(runs(table, tmp_path)))
+    assert '| more | plain → other | +2.00 +3.00 | +2.50 | ± 6.35 | – | – | +0.00 | undecided |' in text
+    assert '(configs/b.py) (a note)' in text.replace('../', '') and 'Hardware: ' in text
+
+
+def test_threads_are_those_of_the_run():
+    assert hardware(dict(OMP_NUM_THREADS='1')).endswith(', 1 thread') or 'NVIDIA' in hardware()
 
 
 def test_best_on_test_is_apart_from_the_last(make_table, project, tmp_path):

@@ -1,11 +1,17 @@
+import argparse
 import json
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config, DictAction
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import HOOKS, MODELS, init_default_scope
 
 from nbn_mm.reproduction.tables import load_table, published_figure, table_names
 
 ROOT = Path(__file__).resolve().parents[2]
+# arguments that the data sets take and the configs leave at their defaults
+TAKEN = ('train_dataloader.dataset.dataset.subset', )
 
 
 @pytest.mark.parametrize('name', table_names())
@@ -49,3 +55,45 @@ def test_wrong_tables(tmp_path, change, message):
 def test_unknown_table_names_those_that_there_are():
     with pytest.raises(ValueError, match='table1-cifar10'):
         load_table('table99')
+
+
+def rows_with_options():
+    return [pytest.param(row, id=f'{name}-{row.name}') for name in table_names() for row in load_table(name).rows
+            if row.options]
+
+
+@pytest.mark.parametrize('row', rows_with_options())
+def test_options_of_a_row_change_what_it_runs(row):
+    """A misspelt option would be a row that measures something else than it says."""
+    before, cfg = Config.fromfile(ROOT / row.config), Config.fromfile(ROOT / row.config)
+    options = DictAction(['--cfg-options'], 'options')
+    namespace = argparse.Namespace()
+    options(None, namespace, row.options)
+    cfg.merge_from_dict(namespace.options)
+    for key in namespace.options:
+        section, old = cfg, before
+        *parents, last = key.split('.')
+        for part in parents:
+            section = section[int(part)] if part.isdigit() else section[part]
+            old = old[int(part)] if part.isdigit() else old.get(part, {})
+        assert section[last] != old.get(last), f'{key} is no change'
+        # what is built below refuses unknown arguments itself; the rest must stand in the config
+        assert last in old or parents[0] in ('model', 'default_hooks') or key in TAKEN, f'{key} is not in {row.config}'
+    pytest.importorskip('mmpretrain', reason='the networks are classifiers of mmpretrain')
+    import nbn_mm  # noqa: F401
+    init_default_scope('mmpretrain')
+    model = MODELS.build(cfg.model)
+    build_optim_wrapper(model, cfg.optim_wrapper)
+    if 'speed' in cfg.default_hooks:
+        HOOKS.build(cfg.default_hooks.speed)
+    for layer in model.modules():
+        if hasattr(layer, 'bias_direction') and 'zero_bias' in str(row.options):
+            assert layer.options.zero_bias == cfg.model.backbone.nbn.zero_bias
+
+
+def test_wrong_comparisons(tmp_path):
+    path = tmp_path / 't.json'
+    rows = [dict(name='a', config='c')]
+    path.write_text(json.dumps(dict(title='t', seeds=[0], schedule='s', rows=rows, comparisons=[['x', 'a', 'b']])))
+    with pytest.raises(ValueError, match=r"comparison 'x'.*must be two rows"):
+        load_table(str(path))

@@ -3,6 +3,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -14,11 +15,11 @@ from plain_rooms import without_registration  # noqa: E402
 
 without_registration('reproduction')
 
-from nbn_mm.reproduction import report  # noqa: E402
+from nbn_mm.reproduction import pages, report  # noqa: E402
 from nbn_mm.reproduction.execute import RunError  # noqa: E402
-from nbn_mm.reproduction.runs import runs_of  # noqa: E402
+from nbn_mm.reproduction.runs import Run, runs_of  # noqa: E402
 from nbn_mm.reproduction.schedule import run_cluster, run_local  # noqa: E402
-from nbn_mm.reproduction.tables import load_table, table_names  # noqa: E402
+from nbn_mm.reproduction.tables import Table, load_table, table_names  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +37,8 @@ def parse_args() -> argparse.Namespace:
                         help='checkpoints and full logs (default: work_dirs/reproduce)')
     parser.add_argument('--results', type=Path, default=HERE / 'results',
                         help='compact logs and tables (default: results)')
+    parser.add_argument('--pages', nargs='+', type=Path, default=[], metavar='FILE',
+                        help='Markdown files whose blocks of figures are written anew, too')
     parser.add_argument('--slurm', nargs='*', metavar='KEY=VALUE',
                         help="hand the runs to Slurm through submitit; parameters as in slurm_partition=gpu")
     parser.add_argument('--cluster', choices=['local', 'slurm'], help="submitit's executor (default: detected)")
@@ -44,6 +47,16 @@ def parse_args() -> argparse.Namespace:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name} {getattr(args, name)}: at least 1 is needed')
     return args
+
+
+def tables_and_runs(args: argparse.Namespace) -> Callable[[str], tuple[Table, list[Run]]]:
+    """A function: the name of a table to it and its runs, in the folders that the arguments say."""
+
+    def load(name: str) -> tuple[Table, list[Run]]:
+        table = load_table(name)
+        return table, runs_of(table, args.work_dir.resolve(), args.results.resolve())
+
+    return load
 
 
 def show(summaries: list, as_json: bool) -> None:
@@ -62,12 +75,15 @@ def show(summaries: list, as_json: bool) -> None:
 def main() -> int:
     args = parse_args()
     try:
-        table = load_table(args.table)
-        everything = runs_of(table, args.work_dir.resolve(), args.results.resolve())
+        table, everything = tables_and_runs(args)(args.table)
         chosen = runs_of(table, args.work_dir.resolve(), args.results.resolve(), args.rows, args.seeds,
                          args.cfg_options)
+        for guide in args.pages:  # one that can't be filled is told before the runs
+            pages.fill(guide, HERE, tables_and_runs(args))
     except (ValueError, KeyError) as error:
         sys.exit(f'error: {error.args[0]}')
+    except OSError as error:
+        sys.exit(f'error: --pages: {error}')
     errors: list[str] = []
     if not (args.list or args.json):
         gpu = os.environ.get('CUDA_VISIBLE_DEVICES') != '' and Path('/dev/nvidia0').exists()
@@ -87,8 +103,10 @@ def main() -> int:
         path = args.results / f'{table.name}.csv'
         report.write_csv(summaries, path)
         page = args.results / f'{table.name}.md'
-        page.write_text(report.page(table, everything, summaries), encoding='utf-8')
+        page.write_text(pages.page(table, everything, summaries), encoding='utf-8')
         print(f'{path} and {page.name}')
+    for guide in args.pages:
+        guide.write_text(pages.fill(guide, HERE, tables_and_runs(args)), encoding='utf-8')
     show(summaries, args.json)
     for error in errors:
         print(f'error: {error}', file=sys.stderr)

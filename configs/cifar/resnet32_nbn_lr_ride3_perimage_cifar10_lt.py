@@ -1,4 +1,4 @@
-"""ResNet-32 with three experts, NBN + LR, the NBN paper's form of RIDE in RIDE's recipe, CIFAR-10-LT, imbalance factor 100.
+"""ResNet-32, three experts, NBN + LR, the NBN paper's form of RIDE in RIDE's recipe, CIFAR-10-LT, imbalance factor 100.
 
 Train: ``python tools/train.py configs/cifar/resnet32_nbn_lr_ride3_perimage_cifar10_lt.py``
 

@@ -1,4 +1,4 @@
-"""Mean, spread and verdict of each row, as CSV and Markdown."""
+"""Mean, spread and verdict of each row, differences between rows, and the CSV of a table."""
 import csv
 import math
 import statistics
@@ -20,8 +20,9 @@ def summarize(runs: list[Run]) -> list[dict[str, Any]]:
 
     Returns:
         list[dict]: :data:`COLUMNS` (in percent; None where nothing was measured), and ``states`` (seed to state),
-        ``note``, ``memory_mb`` (peak of the accelerator's memory, on a CPU of the process's), ``comparable`` and ``falls_short`` (of the last iteration's figure, and of the best one on the test set; None
-        without a published figure or with another schedule than the published one).
+        ``note``, ``memory_mb`` (peak of the accelerator's memory, on a CPU of the process's), ``comparable``,
+        ``falls_short`` and ``best_falls_short`` (of the last iteration's figure, and of the best one on the test set;
+        None without a published figure or with another schedule than the published one).
     """
     rows: dict[str, list[Run]] = {}
     for run in runs:
@@ -84,59 +85,6 @@ def write_csv(summaries: list[dict[str, Any]], path: Path) -> None:
                                  for key, value in summary.items()})
 
 
-def markdown(summaries: list[dict[str, Any]], logs: str | None = None, configs: str = '../') -> str:
-    """The table with our figure beside the published one; rows without a run say which are missing.
-
-    Args:
-        summaries (list[dict]): Of :func:`summarize`.
-        logs (str, optional): Folder of the compact logs, relative to the page, for links.
-        configs (str): The project's folder relative to the page. Defaults to ``'../'``.
-
-    Returns:
-        str: Markdown.
-    """
-    lines = ['| row | seeds | All | best on test | Many | Medium | Few | published | | minutes | memory, GB |',
-             '|---|---|--:|--:|--:|--:|--:|--:|---|--:|--:|']
-    schedules = {each['schedule'] for each in summaries}
-    for each in summaries:
-        seeds = each['seeds'].split()
-        links = ' '.join(f'[{s}]({logs}/{each["row"]}_seed{s}.jsonl)' if logs else s for s in seeds) or '–'
-        all_ = _cell(each['mean']) + (f' ± {each["std"]:.2f}' if each['std'] is not None else '')
-        remarks = [each['note']] * bool(each['note']) + [each['schedule']] * (len(schedules) > 1)
-        lines.append('| ' + ' | '.join([
-            f'[{each["row"]}]({configs}{each["config"]})' + (f' ({"; ".join(remarks)})' if remarks else ''),
-            links, all_, _cell(each['best_on_test']), _cell(each['many']), _cell(each['medium']), _cell(each['few']),
-            '–' if each['published'] is None else f'{each["published"]:.1f}', _verdict(each),
-            _cell(each['minutes']), '–' if each['memory_mb'] is None else f'{each["memory_mb"] / 1000:.1f}']) + ' |')
-    by_hardware: dict[str, list[str]] = {}
-    for each in summaries:
-        if each['hardware']:
-            by_hardware.setdefault(each['hardware'], []).append(each['row'])
-    lines += [''] * bool(by_hardware) + [
-        f'Hardware: {name}' + (f' ({", ".join(rows)})' if len(by_hardware) > 1 else '') + '.'
-        for name, rows in by_hardware.items()]
-    return '\n'.join(lines) + '\n'
-
-
-def page(table: Table, runs: list[Run], summaries: list[dict[str, Any]]) -> str:
-    """The page of a table: title, note, rows, and the differences that the table asks for.
-
-    Args:
-        table (Table): The table.
-        runs (list[Run]): Its runs.
-        summaries (list[dict]): Of :func:`summarize`.
-
-    Returns:
-        str: Markdown, for a file beside the folder of the logs.
-    """
-    text = f'# {table.title}\n\n{table.note}\n\n' + markdown(summaries, logs=table.name)
-    if table.comparisons:
-        text += ('\n## Differences on the same seeds\n\nIn points of top-1; 95 %: interval of the mean by Student\'s t. '
-                 'Undecided: the interval holds 0, or there is one seed.\n\n'
-                 + differences_markdown(differences(table, runs)))
-    return text
-
-
 def differences(table: Table, runs: list[Run]) -> list[dict[str, Any]]:
     """The table's comparisons: the second row minus the first, seed by seed.
 
@@ -146,8 +94,8 @@ def differences(table: Table, runs: list[Run]) -> list[dict[str, Any]]:
 
     Returns:
         list[dict]: ``what``, ``base``, ``other``, ``seeds`` that both have finished, ``values`` (All, one a seed, in
-        points), ``mean``, ``half_width`` of the 95 % interval of the mean by Student's t (None below two seeds), and the
-        mean differences ``many``, ``medium``, ``few`` (None where a group is absent).
+        points), ``mean``, ``half_width`` of the 95 % interval of the mean by Student's t (None below two seeds), and
+        the mean differences ``many``, ``medium``, ``few`` (None where a group is absent).
     """
     last = {(run.row.name, run.seed): run.evaluations()[-1] for run in runs if run.state() == 'finished'}
     found = []
@@ -168,46 +116,3 @@ def _half_width(values: list[float]) -> float | None:
         return None
     from scipy import stats
     return float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-
-
-def differences_markdown(found: list[dict[str, Any]]) -> str:
-    """The comparisons as a table; a difference whose interval holds 0, or that has one seed, is called undecided.
-
-    Args:
-        found (list[dict]): Of :func:`differences`.
-
-    Returns:
-        str: Markdown, empty where there is nothing to compare.
-    """
-    if not found:
-        return ''
-    lines = ['| what is added | from → to | seed by seed | All | 95 % | Many | Medium | Few | |',
-             '|---|---|---|--:|--:|--:|--:|--:|---|']
-    for each in found:
-        half = each['half_width']
-        decided = half is not None and abs(each['mean']) > half
-        word = '' if each['mean'] is None else 'undecided' if not decided else 'gain' if each['mean'] > 0 else 'loss'
-        lines.append('| ' + ' | '.join([
-            each['what'], f'{each["base"]} → {each["other"]}', ' '.join(f'{v:+.2f}' for v in each['values']) or 'missing',
-            _signed(each['mean']), '–' if half is None else f'± {half:.2f}',
-            *(_signed(each[group]) for group in GROUPS[1:]), word]) + ' |')
-    return '\n'.join(lines) + '\n'
-
-
-def _signed(value: float | None) -> str:
-    return '–' if value is None else f'{value:+.2f}'
-
-
-def _cell(value: float | None) -> str:
-    return '–' if value is None else f'{value:.1f}' if value >= 100 else f'{value:.2f}'
-
-
-def _verdict(each: dict[str, Any]) -> str:
-    missing = [str(seed) for seed, state in each['states'].items() if state != 'finished']
-    words = [f'missing: seed {", ".join(missing)}'] if missing else []
-    if each['falls_short'] is not None:
-        words.append('falls short' if each['falls_short'] and each['best_falls_short'] else
-                     'falls short, best on test does not' if each['falls_short'] else 'as published')
-    elif each['published'] is not None and not each['comparable']:
-        words.append('another schedule: not comparable')
-    return '; '.join(words)

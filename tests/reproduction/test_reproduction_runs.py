@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from nbn_mm.reproduction.execute import RunError, execute, hardware
-from nbn_mm.reproduction.report import COLUMNS, differences, falls_short, markdown, page, summarize, write_csv
+from nbn_mm.reproduction.pages import page, rows_markdown
+from nbn_mm.reproduction.report import COLUMNS, differences, falls_short, summarize, write_csv
 from nbn_mm.reproduction.runs import runs_of
 from nbn_mm.reproduction.schedule import Packer, needed_memory_mb, run_cluster, run_local
 
@@ -109,9 +110,9 @@ def test_summary_means_spread_and_missing_rows(make_table, project, tmp_path):
     with open(tmp_path / 'out.csv') as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS and [line['row'] for line in lines] == ['plain'], 'a row without a log'
-    page = markdown([first, second], logs='some-table')
-    assert 'missing: seed 0, 1' in page and '[0](some-table/plain_seed0.jsonl)' in page
-    assert '52.50 ± 0.71' in page
+    text = rows_markdown([first, second], logs='some-table')
+    assert 'missing: seed 0, 1' in text and '[0](some-table/plain_seed0.jsonl)' in text
+    assert '52.50 ± 0.71' in text
 
 
 def test_differences_are_taken_seed_by_seed(make_table, project, tmp_path):

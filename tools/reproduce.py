@@ -64,12 +64,17 @@ def show(summaries: list, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summaries, indent=1))
         return
+    widths = {key: max(len(each[key]) for each in summaries) for key in ('row', 'config')}
     for each in summaries:
-        states = ', '.join(f'{seed} {state}' for seed, state in each['states'].items())
+        states: dict[str, list[str]] = {}
+        for seed, state in each['states'].items():
+            states.setdefault(state, []).append(str(seed))
+        seeds = ', '.join(f'{state} {" ".join(members)}' for state, members in states.items())
         figure = '' if each['mean'] is None else f'  {each["mean"]:.2f}' + (
             '' if each['std'] is None else f' ± {each["std"]:.2f}')
-        published = '' if each['published'] is None else f'  (published {each["published"]})'
-        print(f'{each["row"]:<44} {states}{figure}{published}')
+        published = '' if each['published'] is None else f'  (published {each["published"]}' + (
+            ')' if each['comparable'] else ', another schedule)')
+        print(f'{each["row"]:<{widths["row"]}}  {each["config"]:<{widths["config"]}}  {seeds}{figure}{published}')
 
 
 def main() -> int:

@@ -1,6 +1,8 @@
 """tools/reproduce.py on Digits-LT, with real trainings of two epochs."""
 import csv
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -35,10 +37,22 @@ def test_a_real_table(tmp_path):
     assert told[0]['states'] == {'0': 'finished'}
     assert told[0]['mean'] == pytest.approx(float(lines[0]['mean']), abs=1e-3)
 
+    # the command of a log gives its figures again, to the digit
+    log = [json.loads(line) for line in (tmp_path / 'results/two-rows/nbn_lr_bsl_seed0.jsonl').read_text().splitlines()]
+    command = [sys.executable, *shlex.split(log[0]['command'])[1:], '--work-dir', str(tmp_path / 'again')]
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
+    scalars, = (tmp_path / 'again').glob('*/vis_data/scalars.json')
+    evaluations = [each for each in map(json.loads, scalars.read_text().splitlines()) if 'shot/all_top1' in each]
+    assert len(evaluations) == 2
+    assert [each['shot/all_top1'] for each in evaluations] == pytest.approx(
+        [each['shot/all_top1'] for each in log[1:] if 'shot/all_top1' in each], rel=1e-4)
+
 
 def test_list_shows_what_is_missing(tmp_path):
     done = reproduce('table1-cifar10', '--list', '--work-dir', tmp_path, '--results', tmp_path)
-    assert done.returncode == 0 and 'published 84.1' in done.stdout and '0 missing, 1 missing' in done.stdout
+    assert done.returncode == 0 and 'published 84.1' in done.stdout and 'missing 0 1 2' in done.stdout
+    assert 'configs/cifar/resnet32_nbn_lr_bsl_cifar10_lt.py' in done.stdout
     assert not list(tmp_path.iterdir())
 
 

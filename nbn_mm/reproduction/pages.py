@@ -6,7 +6,8 @@ A block stands between two comments and is rewritten from the logs::
     <!-- end -->
 
 Its kind is ``rows`` (all or those named), ``differences`` (of the table's comparisons, all or those whose second row is
-named) or ``matrix`` (methods by norm, each given as ``stem=label``, e.g. ``'bsl=Balanced Softmax'``).
+named) or ``matrix`` (methods by norm, each given as ``stem=label``, e.g. ``'bsl=Balanced Softmax'``; of several stems
+with a slash between them the first whose row there is).
 """
 import re
 import shlex
@@ -104,7 +105,7 @@ def matrix_markdown(summaries: list[dict[str, Any]], methods: dict[str, str], lo
 
     Args:
         summaries (list[dict]): Of :func:`.report.summarize`.
-        methods (dict): What follows the norm in the names of rows, to the label.
+        methods (dict): What follows the norm in the names of rows (or several, with slashes), to the label.
         logs (str): Folder of the compact logs, relative to the page.
         project (str): The project's folder relative to the page.
 
@@ -116,10 +117,11 @@ def matrix_markdown(summaries: list[dict[str, Any]], methods: dict[str, str], lo
     for stem, label in methods.items():
         cells = []
         for norm in NORMS:
-            each = rows.get(f'{norm}_{stem}')
+            each = next((rows[f'{norm}_{one}'] for one in stem.split('/') if f'{norm}_{one}' in rows), None)
             cells.append('' if each is None else f'[missing]({project}{each["config"]})' if each['mean'] is None else
                          f'[{_spread(each)}]({project}{each["config"]}) ('
-                         + ' / '.join(_cell(each[group]) for group in GROUPS[1:]) + f'), seeds {_links(each, logs)}')
+                         + ' / '.join('–' if each[group] is None else f'{each[group]:.1f}' for group in GROUPS[1:])
+                         + f') {_links(each, logs)}')
         lines.append(_line([label, *cells]))
     return '\n'.join(lines) + '\n'
 

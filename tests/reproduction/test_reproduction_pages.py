@@ -33,14 +33,14 @@ def test_blocks_are_written_from_the_logs(measured, tmp_path):
     guide = tmp_path / 'docs' / 'guide.md'
     guide.parent.mkdir()
     guide.write_text('Before\n<!-- reproduce some-table rows bn_ce -->\nold\n<!-- end -->\nbetween\n'
-                     '<!-- reproduce some-table matrix "ce=Cross entropy" -->\n<!-- end -->\n'
+                     '<!-- reproduce some-table matrix "none/ce=Cross entropy" -->\n<!-- end -->\n'
                      '<!-- reproduce some-table differences -->\n<!-- end -->\nafter\n')
     text = fill(guide, tmp_path, measured)
     assert text.startswith('Before\n<!-- reproduce some-table rows bn_ce -->\n') and text.endswith('after\n')
     assert 'old' not in text and '\nbetween\n' in text
     assert ('| [bn_ce](../configs/a.py) | [0](../results/some-table/bn_ce_seed0.jsonl) '
             '[1](../results/some-table/bn_ce_seed1.jsonl) | 52.50 ± 0.71 |') in text
-    assert '| Cross entropy | [52.50 ± 0.71](../configs/a.py) (– / – / 10.00), seeds [0](' in text
+    assert '| Cross entropy | [52.50 ± 0.71](../configs/a.py) (– / – / 10.0) [0](' in text
     assert '[missing](../configs/b.py)' in text and '| NBN | bn_ce → nbn_ce | missing |' in text
     guide.write_text(text)
     assert fill(guide, tmp_path, measured) == text, 'a second time changes nothing'

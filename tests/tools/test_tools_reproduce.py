@@ -40,7 +40,8 @@ def test_a_real_table(tmp_path):
     # the command of a log gives its figures again, to the digit
     log = [json.loads(line) for line in (tmp_path / 'results/two-rows/nbn_lr_bsl_seed0.jsonl').read_text().splitlines()]
     command = [sys.executable, *shlex.split(log[0]['command'])[1:], '--work-dir', str(tmp_path / 'again')]
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
+                           env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
     scalars, = (tmp_path / 'again').glob('*/vis_data/scalars.json')
     evaluations = [each for each in map(json.loads, scalars.read_text().splitlines()) if 'shot/all_top1' in each]

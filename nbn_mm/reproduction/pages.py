@@ -6,8 +6,7 @@ A block stands between two comments and is rewritten from the logs::
     <!-- end -->
 
 Its kind is ``rows`` (all or those named), ``differences`` (of the table's comparisons, all or those whose second row is
-named) or ``matrix`` (methods by norm, each given as ``stem=label``, e.g. ``'bsl=Balanced Softmax'``; of several stems
-with a slash between them the first whose row there is).
+named) or ``matrix`` (methods by norm, each given as ``stem=label``, e.g. ``'bsl=Balanced Softmax'``).
 """
 import re
 import shlex
@@ -105,7 +104,7 @@ def matrix_markdown(summaries: list[dict[str, Any]], methods: dict[str, str], lo
 
     Args:
         summaries (list[dict]): Of :func:`.report.summarize`.
-        methods (dict): What follows the norm in the names of rows (or several, with slashes), to the label.
+        methods (dict): What follows the norm in the names of rows, to the label.
         logs (str): Folder of the compact logs, relative to the page.
         project (str): The project's folder relative to the page.
 
@@ -117,7 +116,7 @@ def matrix_markdown(summaries: list[dict[str, Any]], methods: dict[str, str], lo
     for stem, label in methods.items():
         cells = []
         for norm in NORMS:
-            each = next((rows[f'{norm}_{one}'] for one in stem.split('/') if f'{norm}_{one}' in rows), None)
+            each = rows.get(f'{norm}_{stem}')
             cells.append('' if each is None else f'[missing]({project}{each["config"]})' if each['mean'] is None else
                          f'[{_spread(each)}]({project}{each["config"]}) ('
                          + ' / '.join('–' if each[group] is None else f'{each[group]:.1f}' for group in GROUPS[1:])

@@ -33,7 +33,7 @@ def test_blocks_are_written_from_the_logs(measured, tmp_path):
     guide = tmp_path / 'docs' / 'guide.md'
     guide.parent.mkdir()
     guide.write_text('Before\n<!-- reproduce some-table rows bn_ce -->\nold\n<!-- end -->\nbetween\n'
-                     '<!-- reproduce some-table matrix "none/ce=Cross entropy" -->\n<!-- end -->\n'
+                     '<!-- reproduce some-table matrix "ce=Cross entropy" -->\n<!-- end -->\n'
                      '<!-- reproduce some-table differences -->\n<!-- end -->\nafter\n')
     text = fill(guide, tmp_path, measured)
     assert text.startswith('Before\n<!-- reproduce some-table rows bn_ce -->\n') and text.endswith('after\n')

@@ -127,6 +127,9 @@ def load_table(name: str) -> Table:
     for what, *pair in data.get('comparisons', []):
         if len(pair) != 2 or set(pair) - set(names):
             raise ValueError(f'{path}, comparison {what!r}: {pair} must be two rows of the table.')
+    whats = [each[0] for each in data.get('comparisons', [])]
+    if len(set(whats)) < len(whats):
+        raise ValueError(f'{path}: comparison {max(whats, key=whats.count)!r} stands twice.')
     return Table(path.stem, data['title'], data.get('note', ''), tuple(rows),
                  tuple(Comparison(*each) for each in data.get('comparisons', [])))
 

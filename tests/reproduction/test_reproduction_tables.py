@@ -92,9 +92,11 @@ def test_options_of_a_row_change_what_it_runs(row):
             assert layer.options.zero_bias == cfg.model.backbone.nbn.zero_bias
 
 
-def test_wrong_comparisons(tmp_path):
+@pytest.mark.parametrize(('comparisons', 'message'), [
+    ([['x', 'a', 'b']], r"comparison 'x'.*must be two rows"), ([['x', 'a', 'a'], ['x', 'a', 'a']], "'x' stands twice")])
+def test_wrong_comparisons(tmp_path, comparisons, message):
     path = tmp_path / 't.json'
     rows = [dict(name='a', config='c')]
-    path.write_text(json.dumps(dict(title='t', seeds=[0], schedule='s', rows=rows, comparisons=[['x', 'a', 'b']])))
-    with pytest.raises(ValueError, match=r"comparison 'x'.*must be two rows"):
+    path.write_text(json.dumps(dict(title='t', seeds=[0], schedule='s', rows=rows, comparisons=comparisons)))
+    with pytest.raises(ValueError, match=message):
         load_table(str(path))

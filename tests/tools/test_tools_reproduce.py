@@ -63,3 +63,19 @@ def test_list_shows_what_is_missing(tmp_path):
 def test_wrong_arguments(args, message):
     done = reproduce(*args)
     assert done.returncode and message in done.stderr
+
+
+def test_figure_of_differences(tmp_path):
+    tool = ROOT / 'tools/analysis_tools/plot_differences.py'
+
+    def plot(*args):
+        return subprocess.run([sys.executable, str(tool), *map(str, args)], capture_output=True, text=True)
+
+    done = plot('Tiny=tiny-imagenet-lt-8e', '--results', ROOT / 'results', '--to', 'nbn_ce', '--out',
+                tmp_path / 'd.png')
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'd.png').stat().st_size > 5000
+    empty = plot('table1-cifar10', '--results', tmp_path, '--out', tmp_path / 'e.png')
+    assert empty.returncode == 1 and 'error: there are no differences to draw.' in empty.stderr
+    wrong = plot('table1-cifar10', '--out', tmp_path / 'e.txt')
+    assert wrong.returncode == 1 and 'must end in .png' in wrong.stderr

@@ -2,6 +2,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,7 @@ def main() -> int:
         print(f'{path} and {page.name}')
     for guide in args.pages:
         guide.write_text(pages.fill(guide, HERE, tables_and_runs(args)), encoding='utf-8')
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader may close the pipe, as head does
     show(summaries, args.json)
     for error in errors:
         print(f'error: {error}', file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Effective weights of the norm layers in checkpoints, for ``tools/analysis_tools/plot_nbn_weights.py``."""
+"""Effective weights and directions of the norm layers in checkpoints, for two tools of ``tools/analysis_tools``."""
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -88,7 +88,43 @@ def _of_state_dict(checkpoint: Mapping, match: Callable[[str], Any]) -> Weights:
                        for name in _norm_names(checkpoint) if match(name))
 
 
+def nbn_vectors(path: str | PathLike) -> list[dict[str, Any]]:
+    """What NBN's parameters have become in a checkpoint, layer by layer.
+
+    Args:
+        path (PathLike): A checkpoint that mmengine's CheckpointHook saved; the config in it builds the network.
+
+    Returns:
+        list[dict]: ``layer``; ``magnitude``, g; ``weight_norm``, ‖w‖ of the direction, which started at √C;
+        ``spread``, standard deviation of the effective weights over their mean, which started at 0; ``bias_norm``,
+        ‖b‖ of the direction; ``effective_bias_norm``, ‖b̃‖.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no NBN magnitude or no config, or doesn't fit its config.
+    """
+    checkpoint = read_checkpoint(path)
+    if not _has_magnitude(checkpoint):
+        raise ValueError(f'{str(path)!r} holds no NBN magnitude: it is of another network.')
+    found = []
+    for name, layer in _network(checkpoint, Path(path)).named_modules():
+        if isinstance(layer, NBN) and layer.affine:
+            weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+            found.append(dict(
+                layer=name, magnitude=layer.get_magnitude().item(), weight_norm=layer.weight_direction.norm().item(),
+                spread=(weight.std() / weight.mean().abs()).item(), bias_norm=layer.bias_direction.norm().item(),
+                effective_bias_norm=bias.norm().item()))
+    return found
+
+
 def _of_model(checkpoint: Mapping, path: Path, match: Callable[[str], Any], only_nbn: bool) -> Weights:
+    model = _network(checkpoint, path)
+    kinds = NBN if only_nbn else torch.nn.modules.batchnorm._BatchNorm
+    return OrderedDict((name, _absolute(module.weight)) for name, module in model.named_modules()
+                       if isinstance(module, kinds) and module.affine and match(name))
+
+
+def _network(checkpoint: Mapping, path: Path) -> torch.nn.Module:
     text = checkpoint['meta'].get('cfg')
     if not text:
         raise ValueError(f'{str(path)!r} holds NBN magnitudes but no config (`meta.cfg`), so that the effective '
@@ -99,9 +135,7 @@ def _of_model(checkpoint: Mapping, path: Path, match: Callable[[str], Any], only
         model.load_state_dict(checkpoint['state_dict'])
     except RuntimeError as error:
         raise ValueError(f'{str(path)!r} does not fit the config that it holds: {error}') from None
-    kinds = NBN if only_nbn else torch.nn.modules.batchnorm._BatchNorm
-    return OrderedDict((name, _absolute(module.weight)) for name, module in model.named_modules()
-                       if isinstance(module, kinds) and module.affine and match(name))
+    return model
 
 
 def _absolute(weight: torch.Tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tool_process import ROOT, run_tool
 
-from nbn_mm.engine.norm_weights import collect_norm_weights
+from nbn_mm.engine.norm_weights import collect_norm_weights, nbn_vectors
 from nbn_mm.evaluation.functional import class_hits, per_class_table, write_class_csv
 
 MODEL = """
@@ -163,6 +163,24 @@ def test_plot_nbn_weights(checkpoints, tmp_path):
     assert code == 0 and png(tmp_path / 'w.png') and 'BN: 3 layers; NBN: 3 layers' in output, output
     code, output = tool('plot_nbn_weights', f'BN={root}/bn.pth', '--layers', 'layer9', '--out', 'x.png', cwd=tmp_path)
     assert code == 1 and "matches layers='layer9'" in output and 'Traceback' not in output
+
+
+def test_what_directions_have_become(checkpoints, tmp_path):
+    root, models = checkpoints
+    found = nbn_vectors(root / 'nbn.pth')
+    assert [each['layer'] for each in found] == NBN_LAYERS
+    state = models['nbn'].state_dict()
+    for each in found:
+        weight, bias = (state[f'{each["layer"]}.{name}'].double().numpy() for name in ('weight', 'bias'))
+        assert each['magnitude'] == 3.0
+        assert each['weight_norm'] == pytest.approx(np.sqrt((weight**2).sum()), rel=1e-5)
+        assert each['bias_norm'] == pytest.approx(np.sqrt((bias**2).sum()), rel=1e-5)
+        assert each['effective_bias_norm'] == pytest.approx(3.0, rel=1e-5)
+        assert each['spread'] == pytest.approx(weight.std(ddof=1) / abs(weight.mean()), rel=1e-4)
+    code, output = tool('print_nbn', f'random={root}/nbn.pth', cwd=tmp_path)
+    assert code == 0 and f'| random | {NBN_LAYERS[0]} | 3 | ' in output, output
+    code, output = tool('print_nbn', f'BN={root}/bn.pth', cwd=tmp_path)
+    assert code == 1 and 'holds no NBN magnitude' in output and 'Traceback' not in output
 
 
 def test_print_class_groups(tmp_path, cls_config):

@@ -16,8 +16,8 @@ COLUMNS = dict(magnitude='magnitude g', weight_norm='‖w‖', spread='spread of
 def main() -> None:
     """Parse the arguments and print the table."""
     parser = argparse.ArgumentParser(
-        description='What has become of NBN in checkpoints. ‖w‖ starts at the root of the number of channels, the spread '
-        '(standard deviation of the effective weights over their mean) at 0. A ‖b‖ in the thousands says that the '
+        description='What has become of NBN in checkpoints. ‖w‖ starts at the root of the number of channels, the '
+        'spread (standard deviation of the effective weights over their mean) at 0. A ‖b‖ in the thousands says that the '
         "published formula caught the bias at 0: its direction hardly moves any more (zero_bias='random' or 'smooth').")
     parser.add_argument('checkpoints', nargs='+', metavar='name=checkpoint', help='a checkpoint of mmengine')
     args = parser.parse_args()

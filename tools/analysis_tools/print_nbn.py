@@ -17,8 +17,8 @@ def main() -> None:
     """Parse the arguments and print the table."""
     parser = argparse.ArgumentParser(
         description='What has become of NBN in checkpoints. ‖w‖ starts at the root of the number of channels, the '
-        'spread (standard deviation of the effective weights over their mean) at 0. A ‖b‖ in the thousands says that the '
-        "published formula caught the bias at 0: its direction hardly moves any more (zero_bias='random' or 'smooth').")
+        'spread (standard deviation of the effective weights over their mean) at 0. A ‖b‖ in the thousands says that '
+        'the published formula caught the bias at 0: its direction hardly moves any more (see zero_bias).')
     parser.add_argument('checkpoints', nargs='+', metavar='name=checkpoint', help='a checkpoint of mmengine')
     args = parser.parse_args()
     lines = ['| run | layer | ' + ' | '.join(COLUMNS.values()) + ' |', '|---|---|' + '--:|' * len(COLUMNS)]

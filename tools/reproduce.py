@@ -44,6 +44,9 @@ def parse_args() -> argparse.Namespace:
                         help="hand the runs to Slurm through submitit; parameters as in slurm_partition=gpu")
     parser.add_argument('--cluster', choices=['local', 'slurm'], help="submitit's executor (default: detected)")
     args = parser.parse_args()
+    for pair in args.slurm or []:
+        if '=' not in pair:
+            parser.error(f'--slurm {pair}: KEY=VALUE is needed')
     for name in ('jobs', 'threads'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name} {getattr(args, name)}: at least 1 is needed')
@@ -85,7 +88,7 @@ def main() -> int:
         chosen = runs_of(table, args.work_dir.resolve(), args.results.resolve(), args.rows, args.seeds,
                          args.cfg_options)
         for guide in args.pages:  # one that can't be filled is told before the runs
-            pages.fill(guide, HERE, tables_and_runs(args))
+            pages.fill(guide, ROOT, args.results, tables_and_runs(args))
     except (ValueError, KeyError) as error:
         sys.exit(f'error: {error.args[0]}')
     except OSError as error:
@@ -109,12 +112,12 @@ def main() -> int:
         path = args.results / f'{table.name}.csv'
         report.write_csv(summaries, path)
         page = args.results / f'{table.name}.md'
-        page.write_text(pages.page(table, everything, summaries), encoding='utf-8')
+        page.write_text(pages.page(table, everything, summaries, pages.relative(ROOT, args.results)), encoding='utf-8')
         print(f'{path} and {page.name}')
     for guide in args.pages:
-        guide.write_text(pages.fill(guide, HERE, tables_and_runs(args)), encoding='utf-8')
+        guide.write_text(pages.fill(guide, ROOT, args.results, tables_and_runs(args)), encoding='utf-8')
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader may close the pipe, as head does
-    show(summaries, args.json)
+    show([each for each in summaries if each['row'] in {run.row.name for run in chosen}], args.json)
     for error in errors:
         print(f'error: {error}', file=sys.stderr)
     return 1 if errors else 0

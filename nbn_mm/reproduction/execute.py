@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,12 @@ def command_of(run: Run, resume: bool) -> list[str]:
     options = [f'randomness.seed={run.seed}', *run.row.options, *run.options]
     if run.row.after is not None:
         before = Run(run.table, run.table.row(run.row.after), run.seed, run.work_root, run.log_root)
-        if before.state() != 'finished' or before.checkpoint() is None:
-            raise RunError(f'{run.title} starts from {before.title}, which is {before.state()}'
-                           + ('' if before.checkpoint() else f' and has no checkpoint in {before.work_dir}')
-                           + '; run that row first.')
+        if before.state() != 'finished':
+            raise RunError(f'{run.title} starts from {before.title}, which is {before.state()}; run that row first.')
+        if before.checkpoint() is None:
+            raise RunError(f'{run.title} starts from {before.title}, which is finished but has no checkpoint in '
+                           f'{before.work_dir}; copy it there with its file last_checkpoint, or remove {before.log} to '
+                           'train that row again.')
         options.append(f'load_from={before.checkpoint()}')
     return [sys.executable, 'tools/train.py', run.row.config, '--work-dir', str(run.work_dir),
             *(['--resume'] if resume else []), '--cfg-options', *options]
@@ -62,14 +65,12 @@ def execute(run: Run, project: Path, environment: dict[str, str] | None = None) 
     """
     if run.state() == 'finished':
         return 'finished'
-    with run.locked() as free:
-        if not free:
+    with run.locked() as handle:
+        if handle is None:
             return 'running'
         before = run.record() or {}
         command = command_of(run, resume=run.checkpoint() is not None)
-        # a log travels: paths in it are those of the project's default work dirs
-        shown = shlex.join(['python', *command[1:]]).replace(str(run.work_root), WORK_DIRS)
-        record = dict(row=run.row.name, seed=run.seed, command=shown,
+        record = dict(row=run.row.name, seed=run.seed, command=_shown(command, run, environment or {}),
                       commit=_commit(project), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'),
                       hardware=hardware(environment), processes=before.get('processes', 0) + 1,
                       minutes=before.get('minutes', 0.0))
@@ -77,7 +78,7 @@ def execute(run: Run, project: Path, environment: dict[str, str] | None = None) 
         _write(path, record)
         with open(run.work_dir / 'output.txt', 'a') as output:
             process = subprocess.Popen(command, cwd=project, env={**os.environ, **(environment or {})},
-                                       stdout=output, stderr=subprocess.STDOUT)
+                                       stdout=output, stderr=subprocess.STDOUT, pass_fds=(handle, ))
             try:
                 status, peak = _wait(process)
                 record['host_memory_mb'] = max(peak, before.get('host_memory_mb', 0))
@@ -129,22 +130,58 @@ def write_log(run: Run, record: dict[str, Any]) -> None:
 
 def hardware(environment: dict[str, str] | None = None) -> str:
     """The accelerator, else the processor and the threads that a process with these variables beside ours has."""
-    try:
-        names = subprocess.run(['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'], capture_output=True,
-                               text=True, timeout=20, check=True).stdout.split('\n')
-        if names[0].strip():
-            return names[0].strip()
-    except (OSError, subprocess.SubprocessError):
-        pass
+    variables = {**os.environ, **(environment or {})}
+    name = ask_accelerator('name', variables)
+    if name:
+        return name
     info = Path('/proc/cpuinfo')
     match = re.search(r'model name\s*:\s*(.+)', info.read_text()) if info.is_file() else None
-    threads = {**os.environ, **(environment or {})}.get('OMP_NUM_THREADS', str(os.cpu_count()))
+    threads = variables.get('OMP_NUM_THREADS', str(os.cpu_count()))
     return (f'{match.group(1).strip() if match else platform.processor() or platform.machine()}, {threads} thread'
             + ('' if threads == '1' else 's'))
 
 
+def ask_accelerator(query: str, variables: Mapping[str, str] = os.environ) -> str | None:
+    """What nvidia-smi says of the first accelerator that a process with these variables sees, None where there is none.
+
+    Args:
+        query (str): A field of ``nvidia-smi --query-gpu``, such as ``'name'``; without units.
+        variables (Mapping): Of the process. Defaults to ours.
+
+    Returns:
+        str | None: The answer.
+    """
+    visible = variables.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0]
+    if not visible:
+        return None
+    command = ['nvidia-smi', f'--id={visible}', f'--query-gpu={query}', '--format=csv,noheader,nounits']
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer[0].strip() or None if answer else None
+
+
+def _shown(command: list[str], run: Run, environment: dict[str, str]) -> str:
+    """The command as the log gives it, with its variables; a log travels, so that work dirs are the default ones."""
+    default = Path(WORK_DIRS)
+
+    def moved(path: str) -> str:
+        return str(default / Path(path).relative_to(run.work_root))
+
+    words = ['python', *command[1:]]
+    at = words.index('--work-dir') + 1
+    words[at] = moved(words[at])
+    if run.row.after is not None:
+        words[-1] = 'load_from=' + moved(words[-1].removeprefix('load_from='))
+    return ' '.join([*(f'{key}={shlex.quote(value)}' for key, value in environment.items()), shlex.join(words)])
+
+
 def _wait(process: subprocess.Popen) -> tuple[int, int]:
-    """Exit status (negative for a signal) and the peak of resident memory in MB of a child, itself or its largest."""
+    """Exit status (negative for a signal) and peak of resident memory in MiB of a child or the largest of its own.
+
+    The system counts a child from the fork on, so that the peak is at least this process's memory.
+    """
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, usage.ru_maxrss // 1024

@@ -20,7 +20,8 @@ def summarize(runs: list[Run]) -> list[dict[str, Any]]:
 
     Returns:
         list[dict]: :data:`COLUMNS` (in percent; None where nothing was measured), and ``states`` (seed to state),
-        ``note``, ``memory_mb`` (peak of the accelerator's memory, on a CPU of the process's), ``comparable``,
+        ``note``, ``memory_mb`` (MiB: peak of the accelerator's memory, on a CPU of the process's), ``comparable``,
+        ``other_options`` (seed to what it was run with besides the row's options, or without),
         ``falls_short`` and ``best_falls_short`` (of the last iteration's figure, and of the best one on the test set;
         None without a published figure or with another schedule than the published one).
     """
@@ -37,9 +38,10 @@ def _summary(runs: list[Run]) -> dict[str, Any]:
     evaluations = [run.evaluations() for run in done]
     heads = [run.scalars()[0] for run in done]
     last = [each[-1] for each in evaluations]
-    best = [max(each[f'{GROUPS[0]}_top1'] for each in evaluation) for evaluation in evaluations]
+    best = [max(each['all_top1'] for each in evaluation) for evaluation in evaluations]
     figures = {group: _mean([each[f'{group}_top1'] for each in last if f'{group}_top1' in each]) for group in GROUPS}
-    std = statistics.stdev([each['all_top1'] for each in last]) if len(last) > 1 else None
+    std, best_std = (statistics.stdev(each) if len(each) > 1 else None
+                     for each in ([each['all_top1'] for each in last], best))
     summary = dict(row=row.name, config=row.config, imbalance_factor=row.imbalance_factor, schedule=row.schedule,
                    seeds=' '.join(str(run.seed) for run in done), mean=figures['all'], std=std,
                    best_on_test=_mean(best), many=figures['many'], medium=figures['medium'], few=figures['few'],
@@ -49,7 +51,8 @@ def _summary(runs: list[Run]) -> dict[str, Any]:
     return dict(summary, states=states, comparable=row.comparable, note=row.note,
                 memory_mb=max((each for each in memory if each), default=None),
                 falls_short=falls_short(summary['mean'], std, len(done), row) if done else None,
-                best_falls_short=falls_short(summary['best_on_test'], std, len(done), row) if done else None)
+                best_falls_short=falls_short(summary['best_on_test'], best_std, len(done), row) if done else None,
+                other_options={run.seed: run.other_options() for run in done if run.other_options()})
 
 
 def falls_short(mean: float | None, std: float | None, number: int, row: Any) -> bool | None:

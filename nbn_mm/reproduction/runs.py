@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,8 +56,8 @@ class Run:
             return 'finished'
         if not self.work_dir.is_dir():
             return 'missing'
-        with _lock(self.work_dir) as free:
-            if not free:
+        with _lock(self.work_dir) as handle:
+            if handle is None:
                 return 'running'
         record = self.record()
         return 'missing' if record is None else 'failed' if record.get('exit_status') else 'interrupted'
@@ -67,12 +68,15 @@ class Run:
         return json.loads(path.read_text()) if path.is_file() else None
 
     @contextmanager
-    def locked(self) -> Iterator[bool]:
-        """Hold the run; yields False if another process holds it."""
+    def locked(self) -> Iterator[int | None]:
+        """Hold the run; yields None if another process holds it, else the lock's descriptor.
+
+        A process that inherits the descriptor holds the run, too: a training that outlives the tool keeps it.
+        """
         self.work_dir.mkdir(parents=True, exist_ok=True)
         # Whoever asks for the state holds the lock for a moment: only one that stays belongs to a run.
-        with _lock(self.work_dir, patience=2.0) as free:
-            yield free
+        with _lock(self.work_dir, patience=2.0) as handle:
+            yield handle
 
     def checkpoint(self) -> Path | None:
         """The last checkpoint of the work dir."""
@@ -83,7 +87,10 @@ class Run:
         return path if path.is_file() else None
 
     def evaluations(self) -> list[dict[str, float]]:
-        """All evaluations, in order: ``step`` and ``{group}_top1`` in percent; of a step evaluated twice, the last."""
+        """All evaluations, in order: ``step`` and ``{group}_top1`` in percent; of a step evaluated twice, the last.
+
+        ``step`` counts as the run does, in epochs or iterations.
+        """
         found: dict[int, dict[str, float]] = {}
         for record in self.scalars():
             if 'shot/all_top1' in record:
@@ -97,14 +104,46 @@ class Run:
         if self.log.is_file():
             return _json_lines(self.log)
         files = sorted(self.work_dir.glob('*/vis_data/scalars.json'))
-        return [record for file in files for record in _json_lines(file)]
+        return [record for file in files for record in _with_steps(_json_lines(file))]
+
+    def other_options(self) -> list[str]:
+        """What a finished run was given besides its row's options, or lacked of them (``'without …'``).
+
+        Settings that don't change what is measured are left out: where the data lie, the way of computing.
+        """
+        given = options_of(self.scalars()[0]['command'])
+        wanted = [option for option in self.row.options if _counts(option)]
+        return [option for option in given if _counts(option) and option not in wanted] + [
+            f'without {option}' for option in wanted if option not in given]
+
+
+def options_of(command: str) -> list[str]:
+    """The ``--cfg-options`` of a logged command."""
+    words = shlex.split(command)
+    return words[words.index('--cfg-options') + 1:] if '--cfg-options' in words else []
+
+
+def _counts(option: str) -> bool:
+    key = option.split('=', 1)[0]
+    return not (key in ('randomness.seed', 'load_from') or key.startswith('default_hooks.speed.')
+                or key.endswith(('.data_root', '.verify_md5')))
+
+
+def _with_steps(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Evaluations that mmengine logged under step 0 get the step of the training record before them."""
+    step, found = 0, []
+    for record in records:
+        if 'loss' in record:
+            step = record['step']
+        found.append(dict(record, step=step) if record.get('step') == 0 else record)
+    return found
 
 
 @contextmanager
-def _lock(folder: Path, patience: float = 0.0) -> Iterator[bool]:
+def _lock(folder: Path, patience: float = 0.0) -> Iterator[int | None]:
     handle = os.open(folder / '.lock', os.O_CREAT | os.O_RDWR)
     try:
-        yield _taken(handle, time.monotonic() + patience)
+        yield handle if _taken(handle, time.monotonic() + patience) else None
     finally:
         os.close(handle)
 

@@ -1,13 +1,11 @@
 """Several runs at a time: on one machine as ordinary processes packed by memory, on a cluster through submitit."""
-import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from .execute import RunError, execute
+from .execute import RunError, ask_accelerator, execute
 from .runs import Run
 
 Tell = Callable[[str], None]
@@ -16,15 +14,8 @@ RESERVE_MB = 1500  # what is left free on an accelerator
 
 def free_memory_mb() -> int | None:
     """Free memory of the first visible accelerator by nvidia-smi, None where there is none."""
-    visible = os.environ.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0]
-    if not visible:
-        return None
-    try:
-        command = ['nvidia-smi', f'--id={visible}', '--query-gpu=memory.free', '--format=csv,noheader,nounits']
-        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        return int(result.stdout.split()[0])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
+    answer = ask_accelerator('memory.free')
+    return int(answer) if answer and answer.isdigit() else None
 
 
 def needed_memory_mb(run: Run) -> int:
@@ -121,8 +112,8 @@ def run_local(runs: list[Run], project: Path, jobs: int, environment: dict[str, 
                     packer.end(run)
                     try:
                         tell(f'{run.title}: {future.result()}')
-                    except RunError as error:
-                        errors.append(str(error))
+                    except (RunError, OSError) as error:
+                        errors.append(str(error) if isinstance(error, RunError) else f'{run.title}: {error}')
                         tell(f'{run.title}: failed')
         except BaseException:
             stop.set()
@@ -149,21 +140,24 @@ def run_cluster(runs: list[Run], project: Path, jobs: int, environment: dict[str
         list[str]: One message a run that failed.
 
     Raises:
-        RunError: If submitit is not installed, or a run starts from another that is not finished.
+        RunError: If submitit is not installed or refuses a parameter.
     """
     try:
         import submitit
     except ImportError as error:
         raise RunError(f'--slurm needs submitit, which does not import ({error}): pip install submitit') from error
     waiting = [run for run in runs if run.state() != 'finished']
-    later = [run for run in waiting if run.row.after in {other.row.name for other in waiting}]
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
     limit = {} if executor.cluster == 'local' else dict(slurm_array_parallelism=jobs)
-    executor.update_parameters(**limit, **parameters)
+    try:
+        executor.update_parameters(**limit, **parameters)
+    except (NameError, TypeError, ValueError) as error:
+        raise RunError(f'--slurm {" ".join(f"{key}={value}" for key, value in parameters.items())}: {error}') from error
     errors = []
-    for wave in ([run for run in waiting if run not in later], later):
-        if not wave:
-            continue
+    while waiting:
+        names = {(run.row.name, run.seed) for run in waiting}
+        wave = [run for run in waiting if (run.row.after, run.seed) not in names]
+        waiting = [run for run in waiting if run not in wave]
         submitted = executor.map_array(execute, wave, [project] * len(wave), [environment] * len(wave))
         for run, job in zip(wave, submitted, strict=True):
             tell(f'{run.title}: job {job.job_id}')

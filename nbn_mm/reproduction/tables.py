@@ -106,21 +106,31 @@ def load_table(name: str) -> Table:
     if not path.is_file():
         raise ValueError(f'table {name!r} is unknown; there are {", ".join(table_names())}, or give the path of a JSON '
                          'file.')
-    data = json.loads(path.read_text(encoding='utf-8'))
+    try:
+        data = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON: {error}') from error
     _check_fields(data, TABLE_FIELDS, {'title', 'seeds', 'schedule', 'rows'}, str(path))
+    _check_seeds(data['seeds'], str(path))
     rows: list[Row] = []
     for entry in data['rows']:
         where = f'{path}, row {entry.get("name", len(rows))!r}'
         _check_fields(entry, ROW_FIELDS, {'name', 'config'}, where)
         if entry['name'] in [row.name for row in rows]:
             raise ValueError(f'{where}: the name stands twice.')
-        if entry.get('after') is not None and entry['after'] not in [row.name for row in rows]:
-            raise ValueError(f'{where}: after={entry["after"]!r} is no row before it.')
+        seeds = tuple(_check_seeds(entry.get('seeds', data['seeds']), where))
+        if entry.get('after') is not None:
+            before = next((row for row in rows if row.name == entry['after']), None)
+            if before is None:
+                raise ValueError(f'{where}: after={entry["after"]!r} is no row before it.')
+            if set(seeds) - set(before.seeds):
+                raise ValueError(f'{where}: seed {sorted(set(seeds) - set(before.seeds))[0]} is none of row '
+                                 f'{before.name!r}, from which it starts.')
         rows.append(
             Row(entry['name'], entry['config'], entry.get('schedule', data['schedule']), entry.get('imbalance_factor'),
-                tuple(entry.get('seeds', data['seeds'])),
+                seeds,
                 tuple([*data.get('options', []), *entry.get('options', [])]),
-                published_figure(**entry['published']) if 'published' in entry else None,
+                _published(entry['published'], where) if 'published' in entry else None,
                 entry.get('comparable', data.get('comparable', True)), entry.get('after'),
                 entry.get('memory_mb', data.get('memory_mb', 3000)), entry.get('note', '')))
     names = [row.name for row in rows]
@@ -132,6 +142,21 @@ def load_table(name: str) -> Table:
         raise ValueError(f'{path}: comparison {max(whats, key=whats.count)!r} stands twice.')
     return Table(path.stem, data['title'], data.get('note', ''), tuple(rows),
                  tuple(Comparison(*each) for each in data.get('comparisons', [])))
+
+
+def _published(entry: dict[str, str], where: str) -> float:
+    _check_fields(entry, {'table', 'row', 'dataset', 'setting', 'metric'}, {'table', 'row', 'dataset'},
+                  f'{where}, published')
+    try:
+        return published_figure(**entry)
+    except ValueError as error:
+        raise ValueError(f'{where}: {error.args[0]}') from error
+
+
+def _check_seeds(seeds: Any, where: str) -> list[int]:
+    if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) for seed in seeds):
+        raise ValueError(f'{where}: seeds={seeds!r} must be a list of integers.')
+    return seeds
 
 
 def _check_fields(data: dict[str, Any], known: set[str], needed: set[str], where: str) -> None:

@@ -21,13 +21,19 @@ with open(stamp / 'scalars.json', 'w') as log:
     for step in ([3, 4] if resumed else [1, 2]):
         log.write(json.dumps(dict(loss=1.0 / step, lr=0.1, step=step, memory=700)) + chr(10))
         top1 = 50.0 + seed + (5 if step == 3 else step)
-        log.write(json.dumps({'shot/all_top1': top1, 'shot/few_top1': 10.0, 'step': step}) + chr(10))
+        # mmengine logs evaluations under the epoch, which an iteration-based loop leaves at 0
+        log.write(json.dumps({'shot/all_top1': top1, 'shot/few_top1': 10.0,
+                              'step': 0 if 'iterations' in options else step}) + chr(10))
         log.flush()
 (work / 'last.pth').write_text('weights')
 (work / 'last_checkpoint').write_text(str(work / 'last.pth'))
 (work / 'calls.txt').open('a').write(json.dumps(args) + chr(10))
+(work / 'pid').write_text(str(os.getpid()))
+if 'memory' in options:
+    block = bytearray(int(options['memory']) << 20)
+    block[::4096] = bytes(len(block[::4096]))
 if 'sleep' in options and not resumed:
-    time.sleep(60)
+    time.sleep(float(options['sleep']))
 '''
 
 

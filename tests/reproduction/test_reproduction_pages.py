@@ -35,7 +35,7 @@ def test_blocks_are_written_from_the_logs(measured, tmp_path):
     guide.write_text('Before\n<!-- reproduce some-table rows bn_ce -->\nold\n<!-- end -->\nbetween\n'
                      '<!-- reproduce some-table matrix "ce=Cross entropy" -->\n<!-- end -->\n'
                      '<!-- reproduce some-table differences -->\n<!-- end -->\nafter\n')
-    text = fill(guide, tmp_path, measured)
+    text = fill(guide, tmp_path, tmp_path / 'results', measured)
     assert text.startswith('Before\n<!-- reproduce some-table rows bn_ce -->\n') and text.endswith('after\n')
     assert 'old' not in text and '\nbetween\n' in text
     assert ('| [bn_ce](../configs/a.py) | [0](../results/some-table/bn_ce_seed0.jsonl) '
@@ -43,17 +43,38 @@ def test_blocks_are_written_from_the_logs(measured, tmp_path):
     assert '| Cross entropy | [52.50 ± 0.71](../configs/a.py) (– / – / 10.0) [0](' in text
     assert '[missing](../configs/b.py)' in text and '| NBN | bn_ce → nbn_ce | missing |' in text
     guide.write_text(text)
-    assert fill(guide, tmp_path, measured) == text, 'a second time changes nothing'
+    assert fill(guide, tmp_path, tmp_path / 'results', measured) == text, 'a second time changes nothing'
 
 
 @pytest.mark.parametrize(('call', 'message'), [
-    ('some-table rows fourth', 'fourth.*its rows: bn_ce, nbn_ce'), ('some-table plot', "'plot' is none of"),
-    ('table9 rows', "'table9' is unknown"), ('some-table', 'not enough values')])
+    ('some-table rows fourth', 'fourth.*its rows: bn_ce, nbn_ce'),
+    ('some-table plot', 'must be a table and one of rows'),
+    ('table9 rows', "'table9' is unknown"), ('some-table', 'must be a table and one of'),
+    ('some-table matrix ce', "'ce' of a matrix must be stem=label"), ('some-table matrix x=X', "no row of 'x'"),
+    ('some-table differences bn_ce', "no comparison whose second row is 'bn_ce'")])
 def test_blocks_that_are_not_understood(measured, tmp_path, call, message):
     guide = tmp_path / 'guide.md'
     guide.write_text(f'<!-- reproduce {call} -->\n<!-- end -->\n')
-    with pytest.raises(ValueError, match=f'guide.md: block .*{message}'):
-        fill(guide, tmp_path, measured)
+    with pytest.raises(ValueError, match=f'guide.md, line 1: .*{message}'):
+        fill(guide, tmp_path, tmp_path / 'results', measured)
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('a\n<!-- reproduce some-table rows -->\nb\n', 'line 2: the block has no <!-- end -->'),
+    ('<!-- reproduce some-table rows -->\n<!-- reproduce some-table rows -->\n<!-- end -->\n',
+     'line 2: .*no .* before it'),
+    ('a\n<!-- end -->\n', 'line 2: .*ends no block'), ('<!-- reproduce some-table rows\n', 'line 1: .* is not')])
+def test_blocks_without_begin_or_end(measured, tmp_path, text, message):
+    guide = tmp_path / 'guide.md'
+    guide.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        fill(guide, tmp_path, tmp_path / 'results', measured)
+
+
+def test_examples_in_fenced_code_stay(measured, tmp_path):
+    guide = tmp_path / 'guide.md'
+    guide.write_text('```markdown\n<!-- reproduce t rows -->\n<!-- end -->\n```\nend\n')
+    assert fill(guide, tmp_path, tmp_path / 'results', measured) == guide.read_text()
 
 
 @pytest.mark.parametrize('guide', GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -62,5 +83,5 @@ def test_the_guides_say_what_the_logs_say(guide, tmp_path):
         table = load_table(name)
         return table, runs_of(table, tmp_path, ROOT / 'results')
 
-    assert fill(guide, ROOT, load) == guide.read_text(encoding='utf-8'), \
+    assert fill(guide, ROOT, ROOT / 'results', load) == guide.read_text(encoding='utf-8'), \
         f'stale: python tools/reproduce.py TABLE --list --pages {guide.relative_to(ROOT)}'

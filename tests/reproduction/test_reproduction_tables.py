@@ -7,7 +7,7 @@ from mmengine.config import Config, DictAction
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 
-from nbn_mm.reproduction.tables import load_table, published_figure, table_names
+from nbn_mm.reproduction.tables import FOLDER, load_table, published_figure, table_names
 
 ROOT = Path(__file__).resolve().parents[2]
 # arguments that the data sets take and the configs leave at their defaults
@@ -21,8 +21,15 @@ def test_tables_of_the_package_name_configs_that_exist(name):
     for row in table.rows:
         assert (ROOT / row.config).is_file(), row.config
         assert row.seeds == tuple(sorted(set(row.seeds)))
-        factor = f'_ir{row.imbalance_factor}' if row.imbalance_factor not in (None, 100) else None
-        assert factor is None or Path(row.config).stem.endswith(factor)
+        assert row.imbalance_factor in (None, 100) or Path(row.config).stem.endswith(f'_ir{row.imbalance_factor}')
+        assert '_ir' not in row.config or row.config.endswith(f'_ir{row.imbalance_factor}.py')
+        if row.after is not None:
+            before = Config.fromfile(ROOT / row.config).load_from
+            assert Path(before).parent.name == Path(table.row(row.after).config).stem
+    for entry in json.loads((FOLDER / f'{name}.json').read_text())['rows']:
+        if 'published' in entry:
+            assert entry['published']['setting'] == f'imbalance_factor={entry["imbalance_factor"]}'
+            assert f'_{entry["published"]["dataset"]}' in entry['config']
 
 
 def test_published_figures_are_those_of_the_paper():
@@ -43,6 +50,11 @@ def test_a_figure_that_is_not_printed_is_an_error():
     (dict(rows=[dict(name='a', config='c', colour=1)]), "unknown field 'colour'"),
     (dict(rows=[dict(name='a', config='c'), dict(name='a', config='d')]), 'stands twice'),
     (dict(rows=[dict(name='a', config='c', after='b')]), "after='b' is no row before it"),
+    (dict(rows=[dict(name='a', config='c'), dict(name='b', config='d', after='a', seeds=[0, 1])]),
+     "row 'b': seed 1 is none of row 'a'"),
+    (dict(rows=[dict(name='a', config='c', published=dict(table='I'))]), "row 'a', published: the field 'dataset'"),
+    (dict(rows=[dict(name='a', config='c', published=dict(table='I', row='x', dataset='y'))]), "row 'a'.* no figure"),
+    (dict(seeds='012'), "seeds='012' must be a list"),
     (dict(size=3), "unknown field 'size'"),
 ])
 def test_wrong_tables(tmp_path, change, message):

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -32,16 +33,19 @@ def test_a_real_table(tmp_path):
         lines = list(csv.DictReader(file))
     assert [line['row'] for line in lines] == ['bn_ce', 'nbn_lr_bsl'] and lines[0]['mean'] != lines[1]['mean']
     assert all(0 < float(line['mean']) <= float(line['best_on_test']) <= 100 for line in lines)
-    assert '[bn_ce](../configs/demo/resnet8_bn_ce_digits_lt.py)' in (tmp_path / 'results/two-rows.md').read_text()
+    page = (tmp_path / 'results/two-rows.md').read_text()
+    link = re.search(r'\[bn_ce\]\((.*?)\)', page)[1]
+    assert (tmp_path / 'results' / link).resolve() == ROOT / rows[0]['config']
     told = json.loads(reproduce(table, *where, '--json').stdout)
     assert told[0]['states'] == {'0': 'finished'}
     assert told[0]['mean'] == pytest.approx(float(lines[0]['mean']), abs=1e-3)
 
     # the command of a log gives its figures again, to the digit
     log = [json.loads(line) for line in (tmp_path / 'results/two-rows/nbn_lr_bsl_seed0.jsonl').read_text().splitlines()]
-    command = [sys.executable, *shlex.split(log[0]['command'])[1:], '--work-dir', str(tmp_path / 'again')]
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
-                           env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    variable, python, *command = shlex.split(log[0]['command'])
+    assert (variable, python) == ('OMP_NUM_THREADS=1', 'python')
+    again = subprocess.run([sys.executable, *command, '--work-dir', str(tmp_path / 'again')], cwd=ROOT,
+                           capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
     scalars, = (tmp_path / 'again').glob('*/vis_data/scalars.json')
     evaluations = [each for each in map(json.loads, scalars.read_text().splitlines()) if 'shot/all_top1' in each]
@@ -77,5 +81,7 @@ def test_figure_of_differences(tmp_path):
     assert (tmp_path / 'd.png').stat().st_size > 5000
     empty = plot('table1-cifar10', '--results', tmp_path, '--out', tmp_path / 'e.png')
     assert empty.returncode == 1 and 'error: there are no differences to draw.' in empty.stderr
+    unknown = plot('demo-digits', '--to', 'x', '--out', tmp_path / 'e.png')
+    assert unknown.returncode == 1 and 'error: --to x: no table compares this row' in unknown.stderr
     wrong = plot('table1-cifar10', '--out', tmp_path / 'e.txt')
     assert wrong.returncode == 1 and 'must end in .png' in wrong.stderr

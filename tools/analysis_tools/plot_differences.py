@@ -27,12 +27,19 @@ def main() -> None:
     args = parser.parse_args()
     try:
         check_figure_path(args.out)
-        panels = {}
+        panels, compared = {}, set()
         for given in args.tables:
             label, _, name = given.rpartition('=')
             table = load_table(name)
+            if (label or table.name) in panels:
+                raise ValueError(f'two panels are called {label or table.name!r}; give LABEL=TABLE.')
             found = differences(table, runs_of(table, Path('work_dirs'), args.results))
-            panels[label or name] = [each for each in found if args.to is None or each['other'] in args.to]
+            panels[label or table.name] = [each for each in found if args.to is None or each['other'] in args.to]
+            compared |= {each['other'] for each in found}
+        unknown = sorted(set(args.to or ()) - compared)
+        if unknown:
+            raise ValueError(f'--to {unknown[0]}: no table compares this row with another; those compared are '
+                             f'{", ".join(sorted(compared))}.')
         figure = plot_differences(panels, args.title)
     except (ValueError, OSError) as error:
         parser.exit(1, f'error: {error}\n')

@@ -116,7 +116,7 @@ def test_memory_of_a_run(make_table, project, tmp_path):
 
 def test_commands_name_the_default_work_dirs_and_their_variables(make_table, project, tmp_path):
     table = make_table(*ROWS)
-    where = f'data_root={tmp_path}/work/data'
+    where = f'data_root={tmp_path / "work" / "data"}'
     run_local(runs(table, tmp_path, seeds=[0], options=[where]), project, 1, dict(OMP_NUM_THREADS='1'),
               tell=lambda line: None, poll=0.05)
     command = runs(table, tmp_path, rows=['second'], seeds=[0])[0].scalars()[0]['command']

@@ -92,13 +92,12 @@ def differences_markdown(found: list[dict[str, Any]]) -> str:
              '|---|---|---|--:|--:|--:|--:|--:|---|']
     for each in found:
         half = each['half_width']
-        decided = half is not None and abs(each['mean']) > half
         lines.append(_line([
             each['what'], f'{each["base"]} → {each["other"]}',
             ' '.join(_signed(value) for value in each['values']) or 'missing',
             _signed(each['mean']), '–' if half is None else f'± {half:.2f}',
             *(_signed(each[group]) for group in GROUPS[1:]),
-            '' if each['mean'] is None else 'undecided' if not decided else 'gain' if each['mean'] > 0 else 'loss']))
+            each['verdict'] or '']))
     return '\n'.join(lines) + '\n'
 
 

@@ -97,8 +97,9 @@ def differences(table: Table, runs: list[Run]) -> list[dict[str, Any]]:
 
     Returns:
         list[dict]: ``what``, ``base``, ``other``, ``seeds`` that both have finished, ``values`` (All, one a seed, in
-        points), ``mean``, ``half_width`` of the 95 % interval of the mean by Student's t (None below two seeds), and
-        the mean differences ``many``, ``medium``, ``few`` (None where a group is absent).
+        points), ``mean``, ``half_width`` of the 95 % interval of the mean by Student's t (None below two seeds),
+        ``verdict`` (``'gain'`` or ``'loss'`` if the interval does not hold 0, else ``'undecided'``; None without
+        values), and the mean differences ``many``, ``medium``, ``few`` (None where a group is absent).
     """
     last = {(run.row.name, run.seed): run.evaluations()[-1] for run in runs if run.state() == 'finished'}
     found = []
@@ -110,8 +111,16 @@ def differences(table: Table, runs: list[Run]) -> list[dict[str, Any]]:
                   for group in GROUPS}
         values = groups.pop('all')
         found.append(dict(what=comparison.what, base=base, other=other, seeds=seeds, values=values, mean=_mean(values),
-                          half_width=_half_width(values), **{group: _mean(each) for group, each in groups.items()}))
+                          half_width=_half_width(values), verdict=_verdict(values),
+                          **{group: _mean(each) for group, each in groups.items()}))
     return found
+
+
+def _verdict(values: list[float]) -> str | None:
+    if not values:
+        return None
+    mean, half = statistics.fmean(values), _half_width(values)
+    return 'undecided' if half is None or abs(mean) <= half else 'gain' if mean > 0 else 'loss'
 
 
 def _half_width(values: list[float]) -> float | None:

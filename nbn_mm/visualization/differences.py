@@ -17,8 +17,9 @@ def plot_differences(tables: Mapping[str, Sequence[Mapping[str, Any]]],
 
     Args:
         tables (Mapping): Title of a panel to its differences, each a dict of ``what`` (str), ``values`` (list of
-            float, in points, one a seed; those without values are left out), ``mean`` (float) and ``half_width``
-            (float, None below two seeds), as :func:`nbn_mm.reproduction.report.differences` gives them.
+            float, in points, one a seed; those without values are left out), ``mean`` (float), ``half_width`` (float,
+            None below two seeds) and ``verdict`` (a key of :data:`VERDICTS`), as
+            :func:`nbn_mm.reproduction.report.differences` gives them.
         title (str): Title of the figure.
 
     Returns:
@@ -43,8 +44,7 @@ def plot_differences(tables: Mapping[str, Sequence[Mapping[str, Any]]],
         axes.axvline(0, color='black', linewidth=0.8)
         for each in found:
             line, half = whats.index(each['what']), each['half_width']
-            decided = half is not None and abs(each['mean']) > half
-            color = VERDICTS['undecided' if not decided else 'gain' if each['mean'] > 0 else 'loss']
+            color = VERDICTS[each['verdict']]
             axes.plot(each['values'], [line] * len(each['values']), 'o', color=color, alpha=0.45, markersize=4)
             axes.errorbar(each['mean'], line, xerr=half, fmt='D', color=color, markersize=5, capsize=3, linewidth=1.6)
         axes.set_title(name, fontsize=10)

@@ -195,7 +195,7 @@ def test_differences_are_taken_seed_by_seed(make_table, project, tmp_path):
     rows = [dict(name='plain', config='configs/a.py'), dict(name='other', config='configs/b.py', note='a note')]
     table = make_table(*rows, comparisons=[['more', 'plain', 'other']])
     nothing, = differences(table, runs(table, tmp_path))
-    assert nothing['seeds'] == [] and nothing['mean'] is None and nothing['half_width'] is None
+    assert nothing['seeds'] == [] and nothing['mean'] is nothing['half_width'] is nothing['verdict'] is None
     run_local(runs(table, tmp_path), project, 2, {}, tell=lambda line: None, poll=0.05)
     for seed, gain in ((0, 2.0), (1, 3.0)):
         run = runs(table, tmp_path, rows=['other'], seeds=[seed])[0]

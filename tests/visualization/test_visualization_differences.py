@@ -3,11 +3,11 @@ import pytest
 from nbn_mm.visualization import plot_differences
 from nbn_mm.visualization.differences import VERDICTS
 
-FOUND = [dict(what='LR', values=[2.0, 2.2, 1.9], mean=2.03, half_width=0.38),
-         dict(what='NBN', values=[-0.5, 0.6], mean=0.05, half_width=7.0),
-         dict(what='decay', values=[-1.0, -1.1, -0.9], mean=-1.0, half_width=0.25),
-         dict(what='smooth', values=[0.4], mean=0.4, half_width=None),
-         dict(what='missing', values=[], mean=None, half_width=None)]
+FOUND = [dict(what='LR', values=[2.0, 2.2, 1.9], mean=2.03, half_width=0.38, verdict='gain'),
+         dict(what='NBN', values=[-0.5, 0.6], mean=0.05, half_width=7.0, verdict='undecided'),
+         dict(what='decay', values=[-1.0, -1.1, -0.9], mean=-1.0, half_width=0.25, verdict='loss'),
+         dict(what='smooth', values=[0.4], mean=0.4, half_width=None, verdict='undecided'),
+         dict(what='missing', values=[], mean=None, half_width=None, verdict=None)]
 
 
 def test_a_line_a_comparison_and_its_verdict_by_colour():

@@ -1,5 +1,6 @@
 """Set-up: mmcv from a ready wheel or from source. pip and the compiler are played."""
 import sys
+from dataclasses import replace
 
 import check_ops
 import mmcv_build
@@ -14,10 +15,15 @@ class Pip:
 
     def __init__(self, folder, missing=()):
         self.logs, self.build, self.root, self.python = folder, folder / 'build', folder, sys.executable
+        self.state, self.packages = folder / 'state', folder / 'packages'
+        self.state.mkdir(exist_ok=True)
         self.missing, self.calls = missing, []
 
     def python_version(self):
         return f'{sys.version_info[0]}.{sys.version_info[1]}'
+
+    def site_packages(self):
+        return self.packages
 
     def pip(self, *arguments, name, **kwargs):
         self.calls.append(arguments[0])
@@ -32,6 +38,32 @@ def test_ready_wheel_that_serves(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(mmcv_build, 'check_ops', lambda setup, device: (True, f'right on {device}'))
     mmcv_build.install(setup, 'onedl-mmcv==2.3.6', TORCH, 'cpu')
     assert setup.calls == ['install'] and 'mmcv-1.whl: right on cpu' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'change, calls',
+    [
+        ('nothing', []),
+        ('torch', ['install']),
+        ('pin', ['install']),
+        ('removed', ['install']),
+        ('broken', ['install']),
+    ],
+)
+def test_mmcv_that_serves_is_kept(tmp_path, monkeypatch, capsys, change, calls):
+    monkeypatch.setattr(mmcv_build, 'check_ops', lambda setup, device: (True, 'right'))
+    mmcv_build.install(Pip(tmp_path), 'onedl-mmcv==2.3.6', TORCH, 'cpu')
+    metadata = tmp_path / 'packages' / 'onedl_mmcv-2.3.6.dist-info'
+    if change != 'removed':
+        metadata.mkdir(parents=True)
+    answers = [(False, 'undefined symbol')] if change == 'broken' else []
+    monkeypatch.setattr(mmcv_build, 'check_ops', lambda setup, device: answers.pop() if answers else (True, 'right'))
+    torch = replace(TORCH, version='2.12.0') if change == 'torch' else TORCH
+    pin = 'onedl-mmcv==2.3.7' if change == 'pin' else 'onedl-mmcv==2.3.6'
+    setup = Pip(tmp_path)
+    mmcv_build.install(setup, pin, torch, 'cpu')
+    assert setup.calls == calls
+    assert ('kept as it stands' in capsys.readouterr().out) is (not calls)
 
 
 def test_ready_wheel_of_another_torch_is_removed(tmp_path, monkeypatch, capsys):

@@ -29,7 +29,7 @@ def check_ops(setup, device):
 
 
 def install(setup, pin, torch, device):
-    """Install mmcv and check its ops.
+    """Install mmcv and check its ops; one that was installed here for the same torch and device and serves is kept.
 
     Args:
         setup (prepare.Setup): The environment.
@@ -42,8 +42,16 @@ def install(setup, pin, torch, device):
     """
     name, version = pin.split('==')
     tag = f'{name}-{version}-torch{torch.version}-py{setup.python_version()}-{device}'
-    home = setup.build / tag
+    home, installed = setup.build / tag, setup.state / 'mmcv.installed'
+    metadata = setup.site_packages() / f'{name.replace("-", "_")}-{version}.dist-info'
+    if metadata.is_dir() and installed.is_file() and installed.read_text() == tag:
+        right, said = check_ops(setup, device)
+        if right:
+            say(f'    kept as it stands: {said}')
+            return
+    installed.unlink(missing_ok=True)
     if install_ready(setup, pin, home / 'wheels', device):
+        installed.write_text(tag)
         return
     wheel = compile_wheel(setup, pin, torch, device, home)
     setup.pip('install', '--no-deps', '--force-reinstall', wheel, name='mmcv')
@@ -51,6 +59,7 @@ def install(setup, pin, torch, device):
     if not right:
         shutil.rmtree(home)
         raise SetupError(f'mmcv was compiled and installed, but its ops fail on {device}: {said}')
+    installed.write_text(tag)
     say(f'    {said}')
 
 

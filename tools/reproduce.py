@@ -17,9 +17,9 @@ from plain_rooms import without_registration  # noqa: E402
 without_registration('reproduction')
 
 from nbn_mm.reproduction import pages, report  # noqa: E402
-from nbn_mm.reproduction.execute import RunError  # noqa: E402
+from nbn_mm.reproduction.execute import RunError, sees_accelerator  # noqa: E402
 from nbn_mm.reproduction.runs import Run, runs_of  # noqa: E402
-from nbn_mm.reproduction.schedule import run_cluster, run_local  # noqa: E402
+from nbn_mm.reproduction.schedule import free_memory_mb, run_cluster, run_local  # noqa: E402
 from nbn_mm.reproduction.tables import Table, load_table, table_names  # noqa: E402
 
 
@@ -30,7 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--json', action='store_true', help='the same as JSON, for programs')
     parser.add_argument('--rows', nargs='+', metavar='ROW', help='these rows only')
     parser.add_argument('--seeds', nargs='+', type=int, metavar='SEED', help="these of the table's seeds only")
-    parser.add_argument('--jobs', type=int, help='runs at a time, at most (default: 8 on a GPU, one a core on a CPU)')
+    parser.add_argument('--jobs', type=int,
+                        help='runs at a time, at most (default: 8 on a GPU, one a core on a CPU, all on a cluster)')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run (default: 1)')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
                         help='settings of all runs that the table leaves open, such as where the data lie; in the logs')
@@ -95,19 +96,25 @@ def main() -> int:
         sys.exit(f'error: --pages: {error}')
     errors: list[str] = []
     if not (args.list or args.json):
-        gpu = os.environ.get('CUDA_VISIBLE_DEVICES') != '' and Path('/dev/nvidia0').exists()
-        jobs = args.jobs or (8 if gpu else max(1, len(os.sched_getaffinity(0)) // args.threads))
         environment = dict(OMP_NUM_THREADS=str(args.threads))
         try:
             if args.slurm is not None or args.cluster:
                 parameters = dict(pair.split('=', 1) for pair in args.slurm or [])
-                errors = run_cluster(chosen, ROOT, jobs, environment, args.cluster, args.work_dir / 'submitit',
+                errors = run_cluster(chosen, ROOT, args.jobs or max(1, len(chosen)), environment, args.cluster,
+                                     args.work_dir / 'submitit',
                                      {key: int(v) if v.isdigit() else v for key, v in parameters.items()})
             else:
+                gpu = sees_accelerator()
+                if gpu and free_memory_mb() is None:
+                    print('nvidia-smi does not tell the free memory of the GPU: one run at a time')
+                jobs = args.jobs or (8 if gpu else max(1, len(os.sched_getaffinity(0)) // args.threads))
                 errors = run_local(chosen, ROOT, jobs, environment)
         except (RunError, ValueError) as error:
             sys.exit(f'error: {error}')
-    summaries = report.summarize(everything)
+    try:
+        summaries = report.summarize(everything)
+    except ValueError as error:  # a damaged log
+        sys.exit(f'error: {error}')
     if not (args.list or args.json):
         path = args.results / f'{table.name}.csv'
         report.write_csv(summaries, path)

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .runs import Run
+from ..version import __version__
+from .runs import POINTER, Run, counts, options_of
 
 POINTS = 40  # training records that a compact log keeps
 WORK_DIRS = 'work_dirs/reproduce'
+STARTED = '%Y-%m-%dT%H:%M:%S%z'
+DEVICES = Path('/dev')
 KEPT = ('step', 'epoch', 'loss', 'lr')
 
 
@@ -22,12 +26,12 @@ class RunError(RuntimeError):
     """A run that can't start, or whose training ended with an error."""
 
 
-def command_of(run: Run, resume: bool) -> list[str]:
+def command_of(run: Run, resume: bool | Path) -> list[str]:
     """The command of a run, from the project's folder.
 
     Args:
         run (Run): The run.
-        resume (bool): Whether it continues from the checkpoint of its work dir.
+        resume (bool | Path): Whether it continues from the last checkpoint of its work dir, or from which one.
 
     Returns:
         list[str]: ``python tools/train.py …``.
@@ -46,11 +50,14 @@ def command_of(run: Run, resume: bool) -> list[str]:
                            'train that row again.')
         options.append(f'load_from={before.checkpoint()}')
     return [sys.executable, 'tools/train.py', run.row.config, '--work-dir', str(run.work_dir),
-            *(['--resume'] if resume else []), '--cfg-options', *options]
+            *(['--resume'] if resume else []), *([str(resume)] if isinstance(resume, Path) else []),
+            '--cfg-options', *options]
 
 
 def execute(run: Run, project: Path, environment: dict[str, str] | None = None) -> str:
     """Train or resume a run in a process of its own and wait for it; nothing happens if it is finished or runs already.
+
+    A run whose last evaluation was lost, because it was interrupted in it, goes on from the checkpoint before.
 
     Args:
         run (Run): The run.
@@ -61,65 +68,114 @@ def execute(run: Run, project: Path, environment: dict[str, str] | None = None) 
         str: The state that the run is in then: ``'finished'``, or ``'running'`` if another process has it.
 
     Raises:
-        RunError: If it can't start, or its training fails; its last lines are in the message.
+        RunError: If it can't start, was started with other options, or its training fails; its last lines are in the
+            message.
     """
     if run.state() == 'finished':
         return 'finished'
     with run.locked() as handle:
         if handle is None:
             return 'running'
-        before = run.record() or {}
-        command = command_of(run, resume=run.checkpoint() is not None)
-        record = dict(row=run.row.name, seed=run.seed, command=_shown(command, run, environment or {}),
-                      commit=_commit(project), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'),
-                      hardware=hardware(environment), processes=before.get('processes', 0) + 1,
-                      minutes=before.get('minutes', 0.0))
-        path, start = run.work_dir / 'run.json', time.monotonic()
-        _write(path, record)
-        with open(run.work_dir / 'output.txt', 'a') as output:
-            process = subprocess.Popen(command, cwd=project, env={**os.environ, **(environment or {})},
-                                       stdout=output, stderr=subprocess.STDOUT, pass_fds=(handle, ))
-            try:
-                status, peak = _wait(process)
-                record['host_memory_mb'] = max(peak, before.get('host_memory_mb', 0))
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
-            finally:
-                record['minutes'] += (time.monotonic() - start) / 60
-                _write(path, record)
-        if status:
-            # A process that was killed from outside is interrupted, not failed: it will be resumed.
-            if status > 0:
-                _write(path, dict(record, exit_status=status))
-            tail = '\n'.join((run.work_dir / 'output.txt').read_text(errors='replace').splitlines()[-12:])
-            raise RunError(f'{run.title}: training ended with exit status {status}; the whole output is '
-                           f'{run.work_dir / "output.txt"}:\n{tail}')
-        write_log(run, record)
+        if run.log.is_file():  # another process has finished it since
+            return 'finished'
+        resume, logged = (run.work_dir / POINTER).is_file(), len(run.scalars())
+        _train(run, project, environment or {}, handle, resume)
+        if resume and len(run.scalars()) == logged and run.last_evaluation_is_lost():
+            _train(run, project, environment or {}, handle, resume=run.checkpoint_before_last() or False)
+        write_log(run)
     return 'finished'
 
 
-def write_log(run: Run, record: dict[str, Any]) -> None:
+def _train(run: Run, project: Path, environment: dict[str, str], handle: int, resume: bool | Path) -> None:
+    """One process of a run, and what ``run.json`` says of it."""
+    before = _checked_record(run, resume)
+    command = command_of(run, resume)
+    record = dict(row=run.row.name, seed=run.seed, command=_shown(command_of(run, resume=False), run, environment),
+                  commit=_commit(project), started=time.strftime(STARTED), hardware=hardware(environment),
+                  processes=before.get('processes', 0) + 1,
+                  minutes=before.get('minutes', 0.0) + _lost_minutes(run, before))
+    if before:
+        record['earlier'] = [*before.get('earlier', []),
+                             {key: before[key] for key in ('started', 'commit', 'hardware') if key in before}]
+    path, start = run.work_dir / 'run.json', time.monotonic()
+    _write(path, record)
+    with open(run.work_dir / 'output.txt', 'a') as output:
+        process = subprocess.Popen(command, cwd=project, env={**os.environ, **environment}, stdout=output,
+                                   stderr=subprocess.STDOUT, pass_fds=(handle, ))
+        try:
+            status, peak = _wait(process)
+            record['host_memory_mb'] = max(peak, before.get('host_memory_mb', 0))
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            record.update(minutes=record['minutes'] + (time.monotonic() - start) / 60, ended=True)
+            _write(path, record)
+    if status:
+        # A process that was killed from outside is interrupted, not failed: it will be resumed.
+        if status > 0:
+            _write(path, dict(record, error=f'exit status {status}'))
+        tail = '\n'.join((run.work_dir / 'output.txt').read_text(errors='replace').splitlines()[-12:])
+        raise RunError(f'{run.title}: training ended with exit status {status}; the whole output is '
+                       f'{run.work_dir / "output.txt"}:\n{tail}')
+
+
+def _checked_record(run: Run, resume: bool | Path) -> dict[str, Any]:
+    """What the process before this one wrote, {} for the first.
+
+    Raises:
+        RunError: If a run is to be resumed with other options than it was started with.
+    """
+    before = run.record() or {}
+    if before and resume:
+        there = [option for option in options_of(before['command']) if counts(option, run)]
+        now = [option for option in (*run.row.options, *run.options) if counts(option, run)]
+        if sorted(there) != sorted(now):
+            raise RunError(f'{run.title} was started with --cfg-options {" ".join(there)} and would go on with '
+                           f'{" ".join(now)}: give those it was started with, or remove {run.work_dir} to train it '
+                           'anew.')
+    return before
+
+
+def _lost_minutes(run: Run, before: dict[str, Any]) -> float:
+    """Minutes of a process that was killed before it could write them: until its last sign of life."""
+    files = [run.work_dir / 'output.txt', *run.work_dir.glob('*/vis_data/scalars.json')]
+    if not before or before.get('ended') or not any(file.is_file() for file in files):
+        return 0.0
+    started = datetime.strptime(before['started'], STARTED).timestamp()
+    return max(0.0, max(file.stat().st_mtime for file in files if file.is_file()) - started) / 60
+
+
+def write_log(run: Run) -> None:
     """Write the compact log of a run that has ended: one line about the run, some of training, all evaluations.
 
     Args:
         run (Run): The run.
-        record (dict): What :func:`execute` wrote into ``run.json``.
 
     Raises:
-        RunError: If the run has evaluated nothing.
+        RunError: If the run has evaluated nothing, or not its last checkpoint.
     """
+    record = run.record() or {}
     scalars = run.scalars()
     evaluations = [each for each in scalars if 'shot/all_top1' in each]
+    message = None
     if not evaluations:
-        raise RunError(f"{run.title}: its log holds no 'shot/all_top1'; add dict(type='ShotGroupMetric') to "
-                       f'val_evaluator of {run.row.config}.')
-    training = [{key: _short(each[key]) for key in KEPT if key in each} for each in scalars if 'loss' in each]
+        message = (f"{run.title}: its log holds no 'shot/all_top1'; add dict(type='ShotGroupMetric') to "
+                   f'val_evaluator of {run.row.config}.')
+    elif run.last_evaluation_is_lost():
+        message = (f'{run.title}: {run.checkpoint()} was not evaluated; set train_cfg.val_interval of '
+                   f'{run.row.config} so that the last iteration is.')
+    if message:
+        _write(run.work_dir / 'run.json', dict(record, error='no evaluation'))
+        raise RunError(message)
+    records = {each['step']: {key: _short(each[key]) for key in KEPT if key in each}
+               for each in scalars if 'loss' in each}
+    training = [records[at] for at in sorted(records)]
     step = max(1, len(training) // POINTS)
     memory = max((each['memory'] for each in scalars if 'memory' in each), default=None)
-    head = dict(record, minutes=round(record['minutes'], 2), memory_mb=memory, table=run.table.name,
-                config=run.row.config)
+    head = dict({key: value for key, value in record.items() if key != 'ended'}, minutes=round(record['minutes'], 2),
+                memory_mb=memory, table=run.table.name, config=run.row.config)
     lines = [head, *training[step - 1::step], *({key: _short(value) for key, value in each.items()
                                                if key == 'step' or '/' in key} for each in evaluations)]
     run.log.parent.mkdir(parents=True, exist_ok=True)
@@ -131,14 +187,18 @@ def write_log(run: Run, record: dict[str, Any]) -> None:
 def hardware(environment: dict[str, str] | None = None) -> str:
     """The accelerator, else the processor and the threads that a process with these variables beside ours has."""
     variables = {**os.environ, **(environment or {})}
-    name = ask_accelerator('name', variables)
-    if name:
-        return name
+    if sees_accelerator(variables):
+        return ask_accelerator('name', variables) or 'an accelerator that nvidia-smi does not name'
     info = Path('/proc/cpuinfo')
     match = re.search(r'model name\s*:\s*(.+)', info.read_text()) if info.is_file() else None
     threads = variables.get('OMP_NUM_THREADS', str(os.cpu_count()))
     return (f'{match.group(1).strip() if match else platform.processor() or platform.machine()}, {threads} thread'
             + ('' if threads == '1' else 's'))
+
+
+def sees_accelerator(variables: Mapping[str, str] = os.environ) -> bool:
+    """Whether there is a GPU that a process with these variables may use, by the system's device files."""
+    return variables.get('CUDA_VISIBLE_DEVICES') != '' and any(DEVICES.glob('nvidia[0-9]*'))
 
 
 def ask_accelerator(query: str, variables: Mapping[str, str] = os.environ) -> str | None:
@@ -187,10 +247,19 @@ def _wait(process: subprocess.Popen) -> tuple[int, int]:
     return process.returncode, usage.ru_maxrss // 1024
 
 
-def _commit(project: Path) -> str | None:
-    result = subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12'], cwd=project,
-                            capture_output=True, text=True)
-    return result.stdout.strip() or None
+def _commit(project: Path) -> str:
+    """The commit of the project, or the package's version where the project is no repository."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(['git', *arguments], cwd=project, capture_output=True, text=True).stdout.strip()
+
+    try:
+        top = git('rev-parse', '--show-toplevel')
+        if top and Path(top).resolve() == project.resolve():
+            return git('describe', '--always', '--dirty', '--abbrev=12')
+    except OSError:  # there is no git
+        pass
+    return f'nbn_mm {__version__}'
 
 
 def _short(value: Any) -> Any:

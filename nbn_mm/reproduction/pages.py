@@ -22,6 +22,9 @@ from .tables import Table
 NORMS = {'bn': 'BN', 'nbn': 'NBN', 'bn_lr': 'BN + LR', 'nbn_lr': 'NBN + LR'}
 BEGIN = re.compile(r'<!-- reproduce (?P<call>.+) -->')
 END = '<!-- end -->'
+# whether the last iteration's figure falls short, and the best one on the test set
+VERDICTS = {(True, True): 'falls short', (True, False): 'falls short, best on test does not',
+            (False, True): 'falls short in best on test only', (False, False): 'does not fall short'}
 KINDS = ('rows', 'differences', 'matrix')
 
 
@@ -241,8 +244,7 @@ def _verdict(each: dict[str, Any]) -> str:
     words += [f'seed {seed} ran with other options: {" ".join(options)}'
               for seed, options in each['other_options'].items()]
     if each['falls_short'] is not None:
-        words.append('falls short' if each['falls_short'] and each['best_falls_short'] else
-                     'falls short, best on test does not' if each['falls_short'] else 'does not fall short')
+        words.append(VERDICTS[each['falls_short'], each['best_falls_short']])
     elif each['published'] is not None and not each['comparable']:
         words.append('another schedule: not comparable')
     return '; '.join(words)

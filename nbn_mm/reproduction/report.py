@@ -23,7 +23,7 @@ def summarize(runs: list[Run]) -> list[dict[str, Any]]:
         ``note``, ``memory_mb`` (MiB: peak of the accelerator's memory, on a CPU of the process's), ``comparable``,
         ``other_options`` (seed to what it was run with besides the row's options, or without),
         ``falls_short`` and ``best_falls_short`` (of the last iteration's figure, and of the best one on the test set;
-        None without a published figure or with another schedule than the published one).
+        None while a seed is missing, without a published figure or with another schedule than the published one).
     """
     rows: dict[str, list[Run]] = {}
     for run in runs:
@@ -48,15 +48,16 @@ def _summary(runs: list[Run]) -> dict[str, Any]:
                    published=row.published, minutes=_mean([head['minutes'] for head in heads]),
                    hardware='; '.join(sorted({head['hardware'] for head in heads})))
     memory = [head.get('memory_mb') or head.get('host_memory_mb') for head in heads]
+    whole = len(done) == len(runs)
     return dict(summary, states=states, comparable=row.comparable, note=row.note,
                 memory_mb=max((each for each in memory if each), default=None),
-                falls_short=falls_short(summary['mean'], std, len(done), row) if done else None,
-                best_falls_short=falls_short(summary['best_on_test'], best_std, len(done), row) if done else None,
+                falls_short=falls_short(summary['mean'], std, len(done), row) if whole else None,
+                best_falls_short=falls_short(summary['best_on_test'], best_std, len(done), row) if whole else None,
                 other_options={run.seed: run.other_options() for run in done if run.other_options()})
 
 
 def falls_short(mean: float | None, std: float | None, number: int, row: Any) -> bool | None:
-    """Whether ``published - mean > max(0.5, 2 · std / √n)``; None if there is nothing to compare with.
+    """Whether ``published - mean > max(0.5, 2 · std / √n)``; None with nothing to compare with or one seed.
 
     Args:
         mean (float, optional): Mean over seeds, in percent.
@@ -67,9 +68,9 @@ def falls_short(mean: float | None, std: float | None, number: int, row: Any) ->
     Returns:
         bool | None: The verdict.
     """
-    if mean is None or row.published is None or not row.comparable:
+    if mean is None or std is None or row.published is None or not row.comparable:
         return None
-    return row.published - mean > max(0.5, 2 * (std or 0.0) / math.sqrt(number))
+    return row.published - mean > max(0.5, 2 * std / math.sqrt(number))
 
 
 def _mean(values: list[float]) -> float | None:

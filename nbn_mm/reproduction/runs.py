@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,9 @@ from typing import Any
 from .tables import Row, Table
 
 STATES = ('missing', 'running', 'interrupted', 'failed', 'finished')
+POINTER = 'last_checkpoint'  # mmengine's file that names the last checkpoint
+SAVED = re.compile(r'(epoch|iter)_(\d+)\.pth')
+OWN = ('randomness.seed', 'load_from', 'resume', 'work_dir')  # set by the table or the tool
 GROUPS = ('all', 'many', 'medium', 'few')
 
 
@@ -56,11 +60,11 @@ class Run:
             return 'finished'
         if not self.work_dir.is_dir():
             return 'missing'
-        with _lock(self.work_dir) as handle:
+        with _lock(self.work_dir, fcntl.LOCK_SH) as handle:
             if handle is None:
                 return 'running'
         record = self.record()
-        return 'missing' if record is None else 'failed' if record.get('exit_status') else 'interrupted'
+        return 'missing' if record is None else 'failed' if record.get('error') else 'interrupted'
 
     def record(self) -> dict[str, Any] | None:
         """What the last process of this run wrote when it started and ended (``run.json``), None before the first."""
@@ -75,16 +79,37 @@ class Run:
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
         # Whoever asks for the state holds the lock for a moment: only one that stays belongs to a run.
-        with _lock(self.work_dir, patience=2.0) as handle:
+        with _lock(self.work_dir, fcntl.LOCK_EX, patience=2.0) as handle:
             yield handle
 
     def checkpoint(self) -> Path | None:
         """The last checkpoint of the work dir."""
-        pointer = self.work_dir / 'last_checkpoint'
+        pointer = self.work_dir / POINTER
         if not pointer.is_file():
             return None
         path = self.work_dir / Path(pointer.read_text().strip()).name
         return path if path.is_file() else None
+
+    def checkpoint_before_last(self) -> Path | None:
+        """The newest checkpoint of the work dir before the last one, None if there is none."""
+        last = self.checkpoint()
+        saved = {int(match.group(2)): path for path in self.work_dir.glob('*.pth')
+                 if (match := SAVED.fullmatch(path.name)) and path != last}
+        return saved[max(saved)] if saved else None
+
+    def last_evaluation_is_lost(self) -> bool:
+        """Whether a run that has come to its end lacks the evaluation of its last checkpoint.
+
+        mmengine saves before it evaluates: a process that is killed in between goes on behind the evaluation.
+        """
+        last = self.checkpoint()
+        match = SAVED.fullmatch(last.name) if last else None
+        if match is None:
+            return False
+        scalars, evaluations = self.scalars(), self.evaluations()
+        if match.group(1) == 'iter' and scalars and 'loss' not in scalars[-1]:
+            return False  # an evaluation that was logged by epoch has no step of its own
+        return not evaluations or evaluations[-1]['step'] != int(match.group(2))
 
     def evaluations(self) -> list[dict[str, float]]:
         """All evaluations, in order: ``step`` and ``{group}_top1`` in percent; of a step evaluated twice, the last.
@@ -102,19 +127,22 @@ class Run:
     def scalars(self) -> list[dict[str, Any]]:
         """Logged values of all processes of this run, in order; of a compact log, its lines."""
         if self.log.is_file():
-            return _json_lines(self.log)
+            return _compact_log(self.log)
         files = sorted(self.work_dir.glob('*/vis_data/scalars.json'))
         return [record for file in files for record in _with_steps(_json_lines(file))]
 
     def other_options(self) -> list[str]:
-        """What a finished run was given besides its row's options, or lacked of them (``'without …'``).
+        """What a finished run was given besides its row's config and options, or lacked of them (``'without …'``).
 
         Settings that don't change what is measured are left out: where the data lie, the way of computing.
         """
-        given = options_of(self.scalars()[0]['command'])
-        wanted = [option for option in self.row.options if _counts(option)]
-        return [option for option in given if _counts(option) and option not in wanted] + [
-            f'without {option}' for option in wanted if option not in given]
+        head = self.scalars()[0]
+        given = options_of(head['command'])
+        wanted = [option for option in self.row.options if counts(option, self)]
+        config = head.get('config', self.row.config)
+        return [*([] if config == self.row.config else [f'config {config}']),
+                *(option for option in given if counts(option, self) and option not in wanted),
+                *(f'without {option}' for option in wanted if option not in given)]
 
 
 def options_of(command: str) -> list[str]:
@@ -123,10 +151,19 @@ def options_of(command: str) -> list[str]:
     return words[words.index('--cfg-options') + 1:] if '--cfg-options' in words else []
 
 
-def _counts(option: str) -> bool:
+def counts(option: str, run: Run) -> bool:
+    """Whether an option changes what a run measures beyond what its table says.
+
+    Args:
+        option (str): ``KEY=VALUE``.
+        run (Run): The run that was given it.
+
+    Returns:
+        bool: False for the run's seed and start, where the data lie, and the way of computing.
+    """
     key = option.split('=', 1)[0]
-    return not (key in ('randomness.seed', 'load_from') or key.startswith('default_hooks.speed.')
-                or key.endswith(('.data_root', '.verify_md5')))
+    return not (option == f'randomness.seed={run.seed}' or (key == 'load_from' and run.row.after is not None)
+                or key.startswith('default_hooks.speed.') or key.endswith(('.data_root', '.verify_md5')))
 
 
 def _with_steps(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -140,18 +177,18 @@ def _with_steps(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _lock(folder: Path, patience: float = 0.0) -> Iterator[int | None]:
+def _lock(folder: Path, kind: int, patience: float = 0.0) -> Iterator[int | None]:
     handle = os.open(folder / '.lock', os.O_CREAT | os.O_RDWR)
     try:
-        yield handle if _taken(handle, time.monotonic() + patience) else None
+        yield handle if _taken(handle, kind, time.monotonic() + patience) else None
     finally:
         os.close(handle)
 
 
-def _taken(handle: int, deadline: float) -> bool:
+def _taken(handle: int, kind: int, deadline: float) -> bool:
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if time.monotonic() >= deadline:
@@ -166,6 +203,26 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
             records.append(json.loads(line))
         except ValueError:  # the last line of a process that was killed
             continue
+    return records
+
+
+def _compact_log(path: Path) -> list[dict[str, Any]]:
+    """Lines of a compact log.
+
+    Raises:
+        ValueError: If one is no JSON, the first does not describe a run, or there is no evaluation.
+    """
+    records = []
+    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f'{path}, line {number} is no JSON ({error}); take the file from its commit again, or '
+                             'remove it to run it anew.') from error
+    if not records or {'command', 'minutes', 'hardware'} - set(records[0]):
+        raise ValueError(f'{path}: its first line must name command, minutes and hardware of a run.')
+    if not any('shot/all_top1' in record for record in records):
+        raise ValueError(f'{path} holds no evaluation.')
     return records
 
 
@@ -186,12 +243,22 @@ def runs_of(table: Table, work_root: Path, log_root: Path, rows: list[str] | Non
 
     Raises:
         KeyError: If a row is unknown.
-        ValueError: If a seed is none of the table's: its seeds are fixed before the first run.
+        ValueError: If a seed is none of the table's or of a row that is named (seeds are fixed before the first run),
+            or an option is for the table or the tool to set.
     """
+    for option in options:
+        key, equals, _ = option.partition('=')
+        if key in OWN or not equals:
+            raise ValueError(f'--cfg-options {option}: ' + (f'{key} is set by the table and this tool; leave it out.'
+                                                            if key in OWN else 'KEY=VALUE is needed.'))
     chosen = table.rows if rows is None else [table.row(name) for name in rows]
     allowed = {seed for row in table.rows for seed in row.seeds}
     if seeds is not None and set(seeds) - allowed:
         raise ValueError(f'seed {sorted(set(seeds) - allowed)[0]} is none of table {table.name!r}, whose seeds are '
                          f'fixed before the first run: {sorted(allowed)}.')
+    for row in chosen:
+        if rows is not None and seeds is not None and not set(seeds) & set(row.seeds):
+            raise ValueError(f'row {row.name!r} of table {table.name!r} has no seed {" or ".join(map(str, seeds))}; '
+                             f'its seeds: {list(row.seeds)}.')
     return [Run(table, row, seed, work_root, log_root, tuple(options))
             for row in chosen for seed in row.seeds if seeds is None or seed in seeds]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from .execute import RunError, ask_accelerator, execute
+from .execute import RunError, ask_accelerator, execute, sees_accelerator
 from .runs import Run
 
 Tell = Callable[[str], None]
@@ -32,13 +32,17 @@ class Packer:
 
     Args:
         jobs (int): Runs at a time, at most.
-        free (Callable, optional): Free memory of the accelerator in MB; it returns None where there is none.
+        free (Callable, optional): Free memory of the accelerator in MB; it returns None where that is not known.
+        accelerated (bool, optional): Whether there is an accelerator, on which nothing starts beside another run while
+            the free memory is not known. Defaults to what the system says.
         settle (float): Seconds after which a started run shows in the free memory. Defaults to 60.
     """
 
-    def __init__(self, jobs: int, free: Callable[[], int | None] = free_memory_mb, settle: float = 60.0) -> None:
+    def __init__(self, jobs: int, free: Callable[[], int | None] = free_memory_mb, accelerated: bool | None = None,
+                 settle: float = 60.0) -> None:
         self.jobs = jobs
         self.free = free
+        self.accelerated = sees_accelerator() if accelerated is None else accelerated
         self.settle = settle
         self._started: dict[str, tuple[float, int]] = {}
 
@@ -56,7 +60,7 @@ class Packer:
             return False
         free = self.free()
         if not running or free is None:
-            return True
+            return not running or not self.accelerated
         now = time.monotonic()
         reserved = sum(need for start, need in self._started.values() if now - start < self.settle)
         return free - reserved - RESERVE_MB >= needed_memory_mb(run)

@@ -106,12 +106,16 @@ def load_table(name: str) -> Table:
     if not path.is_file():
         raise ValueError(f'table {name!r} is unknown; there are {", ".join(table_names())}, or give the path of a JSON '
                          'file.')
+    if path.stem in table_names() and path.resolve().parent != FOLDER:
+        raise ValueError(f'{path} has the name of a table of the package, whose logs and work dirs it would share; '
+                         'rename the file.')
     try:
         data = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         raise ValueError(f'{path} is no JSON: {error}') from error
     _check_fields(data, TABLE_FIELDS, {'title', 'seeds', 'schedule', 'rows'}, str(path))
     _check_seeds(data['seeds'], str(path))
+    _check_options(data.get('options', []), str(path))
     rows: list[Row] = []
     for entry in data['rows']:
         where = f'{path}, row {entry.get("name", len(rows))!r}'
@@ -119,6 +123,7 @@ def load_table(name: str) -> Table:
         if entry['name'] in [row.name for row in rows]:
             raise ValueError(f'{where}: the name stands twice.')
         seeds = tuple(_check_seeds(entry.get('seeds', data['seeds']), where))
+        _check_options(entry.get('options', []), where)
         if entry.get('after') is not None:
             before = next((row for row in rows if row.name == entry['after']), None)
             if before is None:
@@ -154,9 +159,15 @@ def _published(entry: dict[str, str], where: str) -> float:
 
 
 def _check_seeds(seeds: Any, where: str) -> list[int]:
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) for seed in seeds):
-        raise ValueError(f'{where}: seeds={seeds!r} must be a list of integers.')
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds) or (
+            len(set(seeds)) < len(seeds)):
+        raise ValueError(f'{where}: seeds={seeds!r} must be a list of different integers.')
     return seeds
+
+
+def _check_options(options: Any, where: str) -> None:
+    if not isinstance(options, list) or not all(isinstance(each, str) and '=' in each for each in options):
+        raise ValueError(f'{where}: options={options!r} must be a list of "KEY=VALUE".')
 
 
 def _check_fields(data: dict[str, Any], known: set[str], needed: set[str], where: str) -> None:

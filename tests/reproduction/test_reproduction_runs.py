@@ -1,7 +1,9 @@
 import csv
+import fcntl
 import json
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -12,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from nbn_mm.reproduction import execute as execution
 from nbn_mm.reproduction.execute import RunError, execute, hardware
 from nbn_mm.reproduction.pages import page, rows_markdown
 from nbn_mm.reproduction.report import COLUMNS, differences, falls_short, summarize, write_csv
 from nbn_mm.reproduction.runs import runs_of
 from nbn_mm.reproduction.schedule import Packer, needed_memory_mb, run_cluster, run_local
+from nbn_mm.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [dict(name='plain', config='configs/a.py'), dict(name='second', config='configs/b.py', after='plain')]
@@ -38,7 +42,7 @@ def test_a_table_runs_to_its_end_and_is_not_run_again(make_table, project, tmp_p
     assert [run.state() for run in everything] == ['finished'] * 4
     first, _, second, _ = everything
     call = json.loads((second.work_dir / 'calls.txt').read_text())
-    assert f'load_from={first.work_dir / "last.pth"}' in call and 'randomness.seed=0' in call
+    assert f'load_from={first.work_dir / "epoch_2.pth"}' in call and 'randomness.seed=0' in call
     head = first.scalars()[0]
     assert head['command'].startswith('python tools/train.py configs/a.py') and head['minutes'] >= 0
     assert '--work-dir work_dirs/reproduce/some-table/plain/seed0' in head['command']
@@ -71,7 +75,9 @@ def test_an_interrupted_run_is_resumed(make_table, project, tmp_path):
     calls = [json.loads(line) for line in (run.work_dir / 'calls.txt').read_text().splitlines()]
     assert ['--resume' in call for call in calls] == [False, True]
     assert [each['step'] for each in run.evaluations()] == [1, 2, 3, 4]
-    assert run.scalars()[0]['processes'] == 2
+    head = run.scalars()[0]
+    assert head['processes'] == 2 and '--resume' not in head['command'], 'not that of its second half'
+    assert [set(each) for each in head['earlier']] == [{'started', 'commit', 'hardware'}]
 
 
 def test_a_training_that_outlives_the_tool_keeps_its_run(make_table, project, tmp_path):
@@ -86,7 +92,104 @@ def test_a_training_that_outlives_the_tool_keeps_its_run(make_table, project, tm
     assert run.state() == 'running' and execute(run, project) == 'running', 'no second training in the same work dir'
     while run.state() == 'running' and time.monotonic() < deadline:
         time.sleep(0.1)
+    os.utime(run.work_dir / 'output.txt', (time.time() + 600, ) * 2)  # it went on for ten minutes
     assert run.state() == 'interrupted' and execute(run, project) == 'finished'
+    assert 9.9 < run.scalars()[0]['minutes'] < 11, 'those of a process that could not write them'
+
+
+def interrupted_at_the_end(make_table, project, tmp_path, last):
+    """A run that was killed after its last checkpoint and before the evaluation of it."""
+    run = runs(make_table(ROWS[0]), tmp_path, seeds=[0])[0]
+    execute(run, project)
+    run.log.unlink()
+    scalars, = run.work_dir.glob('*/vis_data/scalars.json')
+    scalars.write_text(''.join(scalars.read_text().splitlines(keepends=True)[:last]))
+    for step in (3, 4):
+        (run.work_dir / f'epoch_{step}.pth').write_text('')
+    (run.work_dir / 'last_checkpoint').write_text('epoch_4.pth')
+    return run
+
+
+def test_an_evaluation_that_was_lost_is_made_up_for(make_table, project, tmp_path):
+    run = interrupted_at_the_end(make_table, project, tmp_path, 4)
+    assert run.last_evaluation_is_lost() and run.checkpoint_before_last().name == 'epoch_3.pth'
+    assert execute(run, project) == 'finished'
+    calls = [json.loads(line) for line in (run.work_dir / 'calls.txt').read_text().splitlines()]
+    assert [call[call.index('--resume') + 1] for call in calls[1:]] == [
+        '--cfg-options', str(run.work_dir / 'epoch_3.pth')]
+    assert [each['step'] for each in run.evaluations()] == [1, 2, 4]
+    assert run.scalars()[0]['processes'] == 3
+
+
+def test_without_a_checkpoint_before_it_is_trained_anew(make_table, project, tmp_path):
+    run = interrupted_at_the_end(make_table, project, tmp_path, 0)
+    for step in (2, 3):
+        (run.work_dir / f'epoch_{step}.pth').unlink()
+    assert execute(run, project) == 'finished'
+    calls = [json.loads(line) for line in (run.work_dir / 'calls.txt').read_text().splitlines()]
+    assert ['--resume' in call for call in calls] == [False, True, False]
+    assert [each['step'] for each in run.evaluations()] == [1, 2]
+
+
+def test_a_last_iteration_that_is_never_evaluated_is_an_error(make_table, project, tmp_path):
+    train = project / 'tools/train.py'
+    train.write_text(train.read_text().replace("epoch_{4 if resumed else 2}", "epoch_{9 if resumed else 8}"))
+    run = runs(make_table(ROWS[0]), tmp_path, seeds=[0])[0]
+    with pytest.raises(RunError, match=r'epoch_8\.pth was not evaluated; set train_cfg\.val_interval of configs/a\.py'):
+        execute(run, project)
+    assert run.state() == 'failed'
+
+
+def test_a_run_goes_on_with_the_options_it_was_started_with(make_table, project, tmp_path):
+    start, other, moved = (runs(make_table(ROWS[0]), tmp_path, seeds=[0], options=options)[0]
+                           for options in (['lr=9'], [], ['lr=9', 'a.data_root=/there']))
+    execute(start, project)
+    start.log.unlink()
+    with pytest.raises(RunError, match=f'was started with --cfg-options lr=9 .* or remove {start.work_dir}'):
+        execute(other, project)
+    assert execute(moved, project) == 'finished', 'the data may lie elsewhere'
+
+
+def test_a_log_that_another_process_wrote_stays(make_table, project, tmp_path, monkeypatch):
+    run = runs(make_table(ROWS[0]), tmp_path, seeds=[0])[0]
+    execute(run, project)
+    text = run.log.read_text()
+    monkeypatch.setattr(type(run), 'state', lambda self: 'interrupted')  # asked just before the log was written
+    assert execute(run, project) == 'finished' and run.log.read_text() == text
+    assert len((run.work_dir / 'calls.txt').read_text().splitlines()) == 1
+
+
+def test_asking_for_the_state_twice_at_a_time(make_table, project, tmp_path):
+    run = runs(make_table(ROWS[0]), tmp_path, seeds=[0])[0]
+    execute(run, project)
+    run.log.unlink()
+    handle = os.open(run.work_dir / '.lock', os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    assert run.state() == 'interrupted', 'nobody runs it'
+    os.close(handle)
+
+
+def test_an_empty_pointer_is_left_to_the_training(make_table, project, tmp_path):
+    run = runs(make_table(ROWS[0]), tmp_path, seeds=[0])[0]
+    execute(run, project)
+    run.log.unlink()
+    (run.work_dir / 'last_checkpoint').write_text('')
+    execute(run, project)
+    assert '--resume' in json.loads((run.work_dir / 'calls.txt').read_text().splitlines()[-1])
+
+
+@pytest.mark.parametrize(('damage', 'message'), [
+    (lambda text: text[:-20], 'line 5 is no JSON'),
+    (lambda text: '<<<<<<< HEAD\n' + text, 'line 1 is no JSON'),
+    (lambda text: text.splitlines()[0] + '\n', 'holds no evaluation'),
+    (lambda text: text.split('\n', 1)[1], 'must name command, minutes and hardware'),
+    (lambda text: '', 'must name command, minutes and hardware')])
+def test_a_damaged_log_is_an_error(make_table, project, tmp_path, damage, message):
+    members = runs(make_table(ROWS[0]), tmp_path, seeds=[0])
+    execute(members[0], project)
+    members[0].log.write_text(damage(members[0].log.read_text()))
+    with pytest.raises(ValueError, match=f'{members[0].log}.*{message}'):
+        summarize(members)
 
 
 def test_evaluations_of_iterations_are_told_apart(make_table, project, tmp_path):
@@ -105,6 +208,11 @@ def test_options_of_a_log_are_held_against_the_row(make_table, project, tmp_path
     assert 'seed 1 ran with other options: b=2 c=3 without b=4' in rows_markdown([summary], 'some-table', '..')
     run_local(runs(make_table(dict(ROWS[0], name='same', options=['a=1'])), tmp_path), project, 2, {}, **quiet)
     assert summarize(runs(make_table(dict(ROWS[0], name='same', options=['a=1'])), tmp_path))[0]['other_options'] == {}
+    moved = make_table(dict(ROWS[0], name='same', config='configs/z.py', options=['a=1']))
+    assert summarize(runs(moved, tmp_path))[0]['other_options'] == {seed: ['config configs/a.py'] for seed in (0, 1)}
+    log = runs(moved, tmp_path)[1].log
+    log.write_text(log.read_text().replace('randomness.seed=1', 'randomness.seed=7'))
+    assert 'randomness.seed=7' in summarize(runs(moved, tmp_path))[0]['other_options'][1]
 
 
 def test_memory_of_a_run(make_table, project, tmp_path):
@@ -122,7 +230,7 @@ def test_commands_name_the_default_work_dirs_and_their_variables(make_table, pro
     command = runs(table, tmp_path, rows=['second'], seeds=[0])[0].scalars()[0]['command']
     assert command == ('OMP_NUM_THREADS=1 python tools/train.py configs/b.py --work-dir '
                        f'work_dirs/reproduce/some-table/second/seed0 --cfg-options randomness.seed=0 {where} '
-                       'load_from=work_dirs/reproduce/some-table/plain/seed0/last.pth')
+                       'load_from=work_dirs/reproduce/some-table/plain/seed0/epoch_2.pth')
 
 
 def test_a_second_stage_without_the_first_ones_checkpoint(make_table, project, tmp_path):
@@ -142,9 +250,35 @@ def test_the_accelerator_is_that_of_the_run(tmp_path, monkeypatch):
     tool.chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    monkeypatch.setattr(execution, 'DEVICES', tmp_path)
+    assert 'card' not in hardware()
+    (tmp_path / 'nvidia0').touch()
     assert hardware() == 'card --id=0 --query-gpu=name'
     assert hardware(dict(CUDA_VISIBLE_DEVICES='3,1')) == 'card --id=3 --query-gpu=name'
     assert hardware(dict(CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='2')).endswith(', 2 threads')
+    tool.write_text('#!/bin/sh\nexit 9\n')
+    assert hardware() == 'an accelerator that nvidia-smi does not name', 'not the processor'
+
+
+def test_a_log_names_the_commit_of_the_project_alone(make_table, project, tmp_path, monkeypatch):
+
+    def repository(folder):
+        git = ['git', '-c', 'user.name=n', '-c', 'user.email=e', '-C', str(folder)]
+        for words in (['init', '-q'], ['commit', '-q', '--allow-empty', '-m', 'a commit']):
+            subprocess.run([*git, *words], check=True)
+
+    repository(tmp_path)
+    first, second = runs(make_table(ROWS[0]), tmp_path)
+    execute(first, project)
+    assert first.scalars()[0]['commit'] == f'nbn_mm {__version__}', 'the repository around it is another project'
+    with monkeypatch.context() as without_git:
+        without_git.setenv('PATH', '')
+        execute(second, project)
+    assert second.scalars()[0]['commit'] == f'nbn_mm {__version__}'
+    repository(project)
+    second.log.unlink()
+    execute(second, project)
+    assert re.fullmatch('[0-9a-f]{12}', second.scalars()[0]['commit'])
 
 
 def test_asking_for_the_state_does_not_keep_a_run_from_starting(make_table, project, tmp_path):
@@ -213,15 +347,15 @@ def test_differences_are_taken_seed_by_seed(make_table, project, tmp_path):
 def test_best_on_test_is_apart_from_the_last(make_table, project, tmp_path):
     run = runs(make_table(ROWS[0]), tmp_path, seeds=[0])[0]
     run.work_dir.mkdir(parents=True)
-    (run.work_dir / 'last.pth').write_text('')
-    (run.work_dir / 'last_checkpoint').write_text('last.pth')
+    (run.work_dir / 'epoch_2.pth').write_text('')
+    (run.work_dir / 'last_checkpoint').write_text('epoch_2.pth')
     execute(run, project)  # resumes: steps 3 and 4, of which 3 is the best
     summary, = summarize([run])
     assert (summary['mean'], summary['best_on_test']) == (54.0, 55.0)
 
 
 @pytest.mark.parametrize(('mean', 'std', 'number', 'expected'), [
-    (77.6, 0.1, 3, False), (77.4, 0.1, 3, True), (77.4, 1.0, 3, False), (76.8, 1.0, 3, True), (None, None, 0, None)])
+    (77.6, 0.1, 3, False), (70.0, None, 1, None), (77.4, 0.1, 3, True), (77.4, 1.0, 3, False), (76.8, 1.0, 3, True), (None, None, 0, None)])
 def test_falls_short(make_table, mean, std, number, expected):
     row = make_table(dict(ROWS[0], published=dict(
         table='I', row='Cross Entropy', dataset='cifar10_lt', setting='imbalance_factor=100'))).rows[0]
@@ -241,6 +375,25 @@ def test_the_best_reading_has_its_own_spread(make_table, project, tmp_path):
     summary, = summarize(members)
     assert summary['falls_short'] is False, '4.5 short, but the last iterations are 7 apart'
     assert summary['best_falls_short'] is True, '0.7 short, and the best ones are equal'
+    assert '| falls short in best on test only |' in rows_markdown([summary], 'some-table', '..')
+    members[1].log.unlink()
+    summary, = summarize(members)
+    assert summary['falls_short'] is None and summary['best_falls_short'] is None, 'a seed is missing'
+
+
+@pytest.mark.parametrize(('last', 'best', 'words'), [
+    ((70.0, 70.2), (70.0, 70.2), 'falls short'), ((70.0, 70.2), (78.0, 78.0), 'falls short, best on test does not'),
+    ((78.0, 78.2), (78.0, 78.2), 'does not fall short')])
+def test_the_words_of_a_verdict(make_table, project, tmp_path, last, best, words):
+    row = dict(ROWS[0], published=dict(
+        table='I', row='Cross Entropy', dataset='cifar10_lt', setting='imbalance_factor=100'))
+    members = runs(make_table(row), tmp_path)
+    run_local(members, project, 2, {}, tell=lambda line: None, poll=0.05)
+    for run, *pair in zip(members, best, last, strict=True):
+        lines = [json.loads(line) for line in run.log.read_text().splitlines()]
+        lines[-2]['shot/all_top1'], lines[-1]['shot/all_top1'] = pair
+        run.log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    assert f'| {words} |' in rows_markdown(summarize(members), 'some-table', '..')
 
 
 def test_another_schedule_is_never_judged(make_table):
@@ -262,6 +415,9 @@ def test_packing_by_memory(make_table, project, tmp_path):
     packer.end(first)
     free[0] = 5000
     assert not packer.fits(second, 1) and packer.fits(second, 0), 'alone it is tried in any case'
+    blind = Packer(2, free=lambda: None, accelerated=True)
+    assert blind.fits(first, 0) and not blind.fits(second, 1), 'nvidia-smi says nothing: one at a time'
+    assert Packer(2, free=lambda: None, accelerated=False).fits(second, 1)
     execute(first, project)
     assert needed_memory_mb(second) == 1370, 'measured: 700 MB, a tenth more, and the context'
 
@@ -278,5 +434,11 @@ def test_seeds_and_rows_that_are_not_of_the_table(make_table, tmp_path):
     table = make_table(*ROWS)
     with pytest.raises(ValueError, match='fixed before the first run'):
         runs(table, tmp_path, seeds=[7])
+    with pytest.raises(ValueError, match=r"row 'few' of table 'some-table' has no seed 1; its seeds: \[0\]"):
+        runs(make_table(*ROWS, dict(name='few', config='configs/c.py', seeds=[0])), tmp_path, rows=['few'], seeds=[1])
+    with pytest.raises(ValueError, match='randomness.seed is set by the table'):
+        runs(table, tmp_path, options=['lr=1', 'randomness.seed=7'])
+    with pytest.raises(ValueError, match='--cfg-options lr: KEY=VALUE'):
+        runs(table, tmp_path, options=['lr'])
     with pytest.raises(KeyError, match='plain, second'):
         runs(table, tmp_path, rows=['third'])

@@ -55,6 +55,10 @@ def test_a_figure_that_is_not_printed_is_an_error():
     (dict(rows=[dict(name='a', config='c', published=dict(table='I'))]), "row 'a', published: the field 'dataset'"),
     (dict(rows=[dict(name='a', config='c', published=dict(table='I', row='x', dataset='y'))]), "row 'a'.* no figure"),
     (dict(seeds='012'), "seeds='012' must be a list"),
+    (dict(seeds=[0, 0]), r"seeds=\[0, 0\] must be a list of different integers"),
+    (dict(seeds=[True]), r"seeds=\[True\] must be"),
+    (dict(options='a=1'), "options='a=1' must be a list of"),
+    (dict(rows=[dict(name='a', config='c', options=['b'])]), r"row 'a': options=\['b'\] must be a list of"),
     (dict(size=3), "unknown field 'size'"),
 ])
 def test_wrong_tables(tmp_path, change, message):
@@ -62,6 +66,14 @@ def test_wrong_tables(tmp_path, change, message):
     path.write_text(json.dumps(dict(dict(title='t', seeds=[0], schedule='s', rows=[]), **change)))
     with pytest.raises(ValueError, match=message):
         load_table(str(path))
+
+
+def test_a_file_may_not_take_the_name_of_a_table_of_the_package(tmp_path):
+    path = tmp_path / 'demo-digits.json'
+    path.write_text((FOLDER / 'demo-digits.json').read_text())
+    with pytest.raises(ValueError, match='rename the file'):
+        load_table(str(path))
+    assert load_table(str(FOLDER / 'demo-digits.json')) == load_table('demo-digits')
 
 
 def test_unknown_table_names_those_that_there_are():

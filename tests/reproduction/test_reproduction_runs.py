@@ -355,7 +355,8 @@ def test_best_on_test_is_apart_from_the_last(make_table, project, tmp_path):
 
 
 @pytest.mark.parametrize(('mean', 'std', 'number', 'expected'), [
-    (77.6, 0.1, 3, False), (70.0, None, 1, None), (77.4, 0.1, 3, True), (77.4, 1.0, 3, False), (76.8, 1.0, 3, True), (None, None, 0, None)])
+    (77.6, 0.1, 3, False), (70.0, None, 1, None), (77.4, 0.1, 3, True), (77.4, 1.0, 3, False), (76.8, 1.0, 3, True),
+    (None, None, 0, None)])
 def test_falls_short(make_table, mean, std, number, expected):
     row = make_table(dict(ROWS[0], published=dict(
         table='I', row='Cross Entropy', dataset='cifar10_lt', setting='imbalance_factor=100'))).rows[0]

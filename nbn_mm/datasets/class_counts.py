@@ -95,6 +95,39 @@ class ClassCounts:
         weighted = sum((2 * rank - self.num_classes - 1) * count for rank, count in enumerate(sorted(self.images), 1))
         return weighted / (self.num_classes * total)
 
+    @property
+    def is_named(self) -> bool:
+        """bool: Whether the classes have names; those of a list of numbers are ``'0'``, ``'1'``, …"""
+        return self.classes != tuple(map(str, range(self.num_classes)))
+
+    def in_order_of(self, classes: Sequence[str]) -> 'ClassCounts':
+        """The same counts with the classes in the label order of a data set.
+
+        Args:
+            classes (Sequence[str]): Class names in label order. A record without names, or with other names than these,
+                is one by label already.
+
+        Returns:
+            ClassCounts: The record.
+
+        Raises:
+            ValueError: If the numbers of classes differ, or some names stand at other labels and the rest is unknown.
+        """
+        classes = tuple(str(name) for name in classes)
+        _check_length(self.num_classes, len(classes))
+        if self.classes == classes or not self.is_named:
+            return self
+        if len(set(classes)) == len(classes) and set(classes) == set(self.classes):
+            order = [self.classes.index(name) for name in classes]
+            instances = None if self.instances is None else [self.instances[index] for index in order]
+            return ClassCounts(classes, [self.images[index] for index in order], instances, self.num_images)
+        moved = moved_labels(self.classes, classes)
+        if moved:
+            raise ValueError(f'its classes stand in another order than those of the data set and are not all the same: '
+                             f'label {moved[0]} is {self.classes[moved[0]]!r} there and {classes[moved[0]]!r} in the '
+                             'data set.')
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, int, str and None, which ``torch.load(weights_only=True)`` and JSON take."""
         return dict(
@@ -143,7 +176,8 @@ def parse_class_counts(value: ClassCounts | Sequence[int] | Mapping | str | Path
             holds a list or such a mapping.
         num_classes (int, optional): Number of classes that is expected.
         classes (Sequence[str], optional): Class names in label order: names for a list, and the order of a mapping of
-            names. Without them a list gets the names ``'0'``, ``'1'``, … and a mapping keeps its own order.
+            names or of a record. Without them a list gets the names ``'0'``, ``'1'``, … and the others keep their own
+            order.
         field (str): What the error messages call the config field.
 
     Returns:
@@ -174,6 +208,8 @@ def parse_class_counts(value: ClassCounts | Sequence[int] | Mapping | str | Path
         else:
             raise TypeError(f'must be a list, a mapping or the path of a JSON file, got {type(value).__name__}.')
         _check_length(counts.num_classes, expected)
+        if classes is not None:
+            counts = counts.in_order_of(classes)
     except (TypeError, ValueError) as error:
         raise type(error)(f'{source}: {error}') from None
     return counts
@@ -193,6 +229,21 @@ def _from_names(value: Mapping, classes: Sequence[str] | None) -> ClassCounts:
         raise ValueError(f'it holds {len(value)} classes, but num_classes={len(classes)}; '
                          f'missing {missing[:5]}, unknown {unknown[:5]}.')
     return ClassCounts(tuple(classes), tuple(value[name] for name in classes))
+
+
+def moved_labels(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """Labels whose name is that of another label of a data set.
+
+    Args:
+        names (Sequence[str]): Class names by label, length C.
+        classes (Sequence[str]): Those of the data set, length C.
+
+    Returns:
+        list[int]: The labels; names that the data set does not know are other spellings and move nothing.
+    """
+    known = set(classes)
+    return [label for label, pair in enumerate(zip(names, classes, strict=True))
+            if pair[0] != pair[1] and pair[0] in known]
 
 
 def _load_json(path: Path, field: str) -> Any:

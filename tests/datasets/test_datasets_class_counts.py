@@ -300,3 +300,18 @@ def test_number_of_images_is_part_of_the_record():
     assert ClassCounts.from_dict(record) == ClassCounts(('a', 'b'), (4, 2))
     with pytest.raises(ValueError, match='num_images=3 must be an integer, and at least the 4 images'):
         ClassCounts(('a', 'b'), (4, 2), (9, 2), 3)
+
+
+def test_a_record_in_the_order_of_a_data_set():
+    record = ClassCounts(['cat', 'dog', 'eel'], [5, 4, 3], [50, 40, 30], 9)
+    assert record.in_order_of(['eel', 'cat', 'dog']) == ClassCounts(['eel', 'cat', 'dog'], [3, 5, 4], [30, 50, 40], 9)
+    assert record.in_order_of(('cat', 'dog', 'eel')) is record
+    assert record.in_order_of(['Cat', 'dog', 'Eel']) is record, 'other spellings move nothing'
+    assert ClassCounts('012', [1, 2, 3]).in_order_of(['a', 'b', 'c']).images == (1, 2, 3), 'a list is by label'
+    assert ClassCounts('102', [1, 2, 3]).in_order_of('012').images == (2, 1, 3)
+    with pytest.raises(ValueError, match="another order .* label 1 is 'dog' there and 'Cat'"):
+        record.in_order_of(['dog', 'Cat', 'eel'])
+    with pytest.raises(ValueError, match='holds 3 classes, but num_classes=2'):
+        record.in_order_of(['cat', 'dog'])
+    given = parse_class_counts(record.to_dict(), classes=['dog', 'eel', 'cat'])
+    assert given.classes == ('dog', 'eel', 'cat') and given.images == (4, 3, 5)

@@ -230,3 +230,19 @@ def test_differences_in_words():
 def test_bad_thresholds():
     with pytest.raises(ValueError, match='few=50 and many=10'):
         ClassCountsHook(few=50, many=10)
+
+
+def test_option_by_name_keeps_the_label_order_at_test(trained, tmp_path):
+    hooks = dict(class_counts=dict(type='ClassCountsHook', class_counts=dict(eel=3, dog=9, cat=24)))
+    run = runner(tmp_path, hooks=hooks, load_from=str(trained[1]))
+    run.test()
+    assert hook_of(run).record.classes == ('cat', 'dog', 'eel') and hook_of(run).record.images == COUNTS
+    alone = runner(tmp_path / 'alone', hooks=hooks, load_from=without_counts(trained[1], tmp_path))
+    alone.test()
+    assert hook_of(alone).record.images == COUNTS, 'the names of the test set'
+
+
+def test_option_by_name_where_nobody_names_the_classes():
+    hook = ClassCountsHook(class_counts=dict(dog=5, cat=500))
+    with pytest.raises(ValueError, match='names its classes, but neither the data set nor the checkpoint'):
+        hook._find(None, [], object())

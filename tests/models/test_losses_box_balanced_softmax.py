@@ -109,3 +109,13 @@ def test_bad_options_and_input():
         with_counts()(torch.zeros(6, 7), LABELS)
     with pytest.raises(ValueError, match=r'class 1 \(b\), whose class count is 0'):
         with_counts()(logits(), LABELS.clamp(max=1))
+
+
+def test_counts_by_name_are_put_in_label_order():
+    given = dict(d=1, c=20, b=0, a=300)
+    assert torch.equal(with_counts(class_counts=given)._log_prior, with_counts(class_counts=IMAGES)._log_prior)
+    record = ClassCounts('badc', [0, 300, 1, 20], [0, 2000, 1, 90]).to_dict()
+    loss = with_counts(class_counts=record, count='instances')
+    assert torch.equal(loss._log_prior, with_counts(count='instances')._log_prior)
+    with pytest.raises(ValueError, match=r"`class_counts` of BoxBalancedSoftmaxLoss.*missing \['d'\]"):
+        with_counts(class_counts=dict(a=1, b=2, c=3, x=4))

@@ -1,5 +1,6 @@
 """What holds for every loss on class counts of classification: edges, precision, counts, and training on Digits-LT."""
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -253,3 +254,24 @@ def test_a_loss_without_its_hook_is_an_error_before_the_first_step(tmp_path):
     with pytest.raises(RuntimeError, match='ClassBalancedLoss has no class counts'):
         runner.train()
     assert runner.iter == 0
+
+
+@pytest.mark.parametrize('name', LOSSES)
+@pytest.mark.parametrize('given', [dict(name3=1, name1=60, name0=500, name2=7),
+                                   dict(classes=['name2', 'name0', 'name3', 'name1'], images=[7, 500, 1, 60])], ids=str)
+def test_counts_by_name_are_put_in_label_order(name, given, tmp_path):
+    (tmp_path / 'counts.json').write_text(json.dumps(given))
+    logits, target = inputs()
+    expected = loss_module(name)(logits, target)
+    for value in (given, str(tmp_path / 'counts.json')):
+        loss = loss_module(name, class_counts=value)
+        assert loss.class_counts.images == tuple(COUNTS)
+        torch.manual_seed(0)  # GCL draws noise
+        first = loss(logits, target)
+        torch.manual_seed(0)
+        assert torch.equal(first, loss_module(name)(logits, target)) and first.shape == expected.shape
+
+
+def test_counts_by_name_of_other_classes():
+    with pytest.raises(ValueError, match=r"`class_counts` of LDAMLoss.*missing \['name3'\], unknown \['name9'\]"):
+        loss_module('LDAMLoss', class_counts=dict(name0=5, name1=4, name2=3, name9=2))

@@ -136,7 +136,7 @@ class ClassCountsHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Count, check, log and hand over."""
         dataset = runner.train_loop.dataloader.dataset
-        record, source = self._configured(dataset), '`class_counts` of ClassCountsHook'
+        record, source = self._configured(_classes_of(dataset), training=True), '`class_counts` of ClassCountsHook'
         if record is None:
             record, source = count_classes(dataset), 'the training set'
         else:
@@ -165,15 +165,16 @@ class ClassCountsHook(Hook):
         metrics = _metrics(runner, mode)
         record = self.record
         if record is None:
-            record, source = self._find(runner, metrics)
+            record, source = self._find(runner, metrics, getattr(runner, f'{mode}_loop').dataloader.dataset)
             if record is None:
                 return
             check_num_classes(_unwrapped(runner.model), record, source)
             self._log(runner, record, source)
         self._hand_over(runner, record, metrics)
 
-    def _find(self, runner: Any, metrics: list[Any]) -> tuple[ClassCounts | None, str]:
-        configured = self._configured(None)
+    def _find(self, runner: Any, metrics: list[Any], evaluated: Any) -> tuple[ClassCounts | None, str]:
+        known = self._loaded.classes if self._loaded is not None and self._loaded.is_named else _classes_of(evaluated)
+        configured = self._configured(known, training=False)
         if configured is not None:
             return configured, '`class_counts` of ClassCountsHook'
         if self._loaded is not None:
@@ -190,11 +191,20 @@ class ClassCountsHook(Hook):
         runner.logger.info('Class counts: the checkpoint holds none; counting train_dataloader.dataset.')
         return count_classes(DATASETS.build(copy.deepcopy(dataset))), 'train_dataloader.dataset'
 
-    def _configured(self, dataset: Any) -> ClassCounts | None:
+    def _configured(self, classes: Sequence[str] | None, training: bool) -> ClassCounts | None:
+        """The option in the label order of these classes; a test leaves a list to the checks of the metrics."""
         if self.class_counts is None:
             return None
-        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-        return parse_class_counts(self.class_counts, classes=classes)
+        record = parse_class_counts(self.class_counts)
+        if not record.is_named and not training:
+            return record
+        if classes:
+            return parse_class_counts(self.class_counts, classes=classes)
+        if record.is_named:
+            raise ValueError('`class_counts` of ClassCountsHook names its classes, but neither the data set nor the '
+                             'checkpoint does, so that their labels are unknown. Give a list in label order, or set '
+                             'metainfo=dict(classes=[...]) of the data set.')
+        return record
 
     def _hand_over(self, runner: Any, record: ClassCounts, metrics: list[Any] | None = None) -> None:
         self.record = record
@@ -219,6 +229,10 @@ class ClassCountsHook(Hook):
             + ('no images; ' if record.gini is None else
                f'imbalance factor {record.imbalance_factor:.4g}, Gini {record.gini:.4f}; ')
             + ', '.join(f'{name} {count}' for name, count in groups.items()) + f'; hash {record.hash}.')
+
+
+def _classes_of(dataset: Any) -> Sequence[str] | None:
+    return (getattr(dataset, 'metainfo', None) or {}).get('classes')
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

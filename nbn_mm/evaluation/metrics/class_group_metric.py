@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mmengine.evaluator import BaseMetric
 
-from ...datasets.class_counts import ClassCounts, parse_class_counts
+from ...datasets.class_counts import ClassCounts, moved_labels, parse_class_counts
 from ...datasets.shot_groups import FEW, MANY, check_thresholds
 from ..functional.shot_accuracy import true_class_rank
 
@@ -111,9 +111,9 @@ class ClassGroupMetric(BaseMetric):
         names, classes = self._test_classes, self.counts.classes
         if names is not None:
             self._check_length(len(names), 'the test set')
-            different = [i for i, pair in enumerate(zip(names, classes, strict=True)) if pair[0] != pair[1]]
-            if different and sorted(names) == sorted(classes):
-                first = different[0]
+            moved = moved_labels(classes, names) if self.counts.is_named else []
+            if moved:
+                first = moved[0]
                 raise ValueError(f'{type(self).__name__}: the classes of the training and of the test set stand in '
                                  f'different orders; label {first} is {classes[first]!r} in the class counts and '
                                  f'{names[first]!r} in the test set. Check metainfo of train_dataloader.dataset and '

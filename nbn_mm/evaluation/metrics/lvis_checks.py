@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from ...datasets.class_counts import moved_labels
 from ..functional.lvis_protocol import IOU_TYPES
 
 RENAMED = 0.01  # share of the class names that may be spelled otherwise (mmdet spells one of LVIS v1 otherwise)
@@ -56,8 +57,7 @@ def check_classes(classes: Sequence[str], names: Sequence[str], owner: str, fiel
         raise ValueError(f'the annotation file has {len(names)} categories, but {owner} has {len(classes)} classes. '
                          f'{advice}')
     different = [label for label, pair in enumerate(zip(classes, names, strict=True)) if pair[0] != pair[1]]
-    known = set(names)
-    moved = [label for label in different if classes[label] in known]
+    moved = moved_labels(classes, names)
     if moved or len(different) > RENAMED * len(names):
         label = (moved or different)[0]
         what = 'stand in another order than' if moved else 'are others than'

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...datasets.class_counts import ClassCounts, parse_class_counts
 from .balanced_softmax_loss import balanced_softmax_loss, log_class_prior
-from .class_count_loss import HOOK_LINE
+from .class_count_loss import HOOK_LINE, given_counts
 
 COUNTS = ('images', 'instances')
 BACKGROUND_RULES = ('mean', 'sum')
@@ -89,10 +89,10 @@ class BoxBalancedSoftmaxLoss(nn.Module):
         self.class_counts: ClassCounts | None = None
         # No buffer: mmengine's averaged models pair buffers by order.
         self._log_prior: Tensor | None = None
+        self._given = class_counts
         self._overridden = class_counts is not None
         if self._overridden:
-            record = parse_class_counts(class_counts, field='`class_counts` of BoxBalancedSoftmaxLoss')
-            self._set(record, record.images if record.instances is None else getattr(record, count))
+            self._set_given(parse_class_counts(class_counts, field='`class_counts` of BoxBalancedSoftmaxLoss'))
 
     def set_class_counts(self, record: ClassCounts) -> None:
         """Take the counts of the training set, unless the option ``class_counts`` was given.
@@ -101,8 +101,8 @@ class BoxBalancedSoftmaxLoss(nn.Module):
             record (ClassCounts): The record of the training set.
 
         Raises:
-            ValueError: If the option has another number of classes, no class has data, or instances are asked for and
-                were not counted.
+            ValueError: If the option has another number or other names of classes, no class has data, or instances are
+                asked for and were not counted.
         """
         if not self._overridden:
             counts = getattr(record, self.count)
@@ -110,9 +110,11 @@ class BoxBalancedSoftmaxLoss(nn.Module):
                 raise ValueError("BoxBalancedSoftmaxLoss: count='instances', but the class counts hold no instances. "
                                  "Set `loss_cls.count='images'`, or give `loss_cls.class_counts`.")
             self._set(record, counts)
-        elif self.class_counts.num_classes != record.num_classes:
-            raise ValueError(f'`class_counts` of BoxBalancedSoftmaxLoss holds {self.class_counts.num_classes} classes, '
-                             f'but the training set has {record.num_classes}.')
+        else:
+            self._set_given(given_counts('BoxBalancedSoftmaxLoss', self._given, record))
+
+    def _set_given(self, record: ClassCounts) -> None:
+        self._set(record, record.images if record.instances is None else getattr(record, self.count))
 
     def _set(self, record: ClassCounts, counts: Sequence[int]) -> None:
         self._log_prior = log_class_prior(count_with_background(counts, self.background_count))

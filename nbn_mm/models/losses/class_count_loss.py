@@ -1,5 +1,5 @@
 """What losses that need the class counts of the training set share."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,24 @@ HOOK_LINE = "default_hooks = dict(class_counts=dict(type='ClassCountsHook'))"
 _is_compiling = getattr(getattr(torch, 'compiler', None), 'is_compiling', lambda: False)
 
 
+def given_counts(name: str, given: Sequence[int] | Mapping | str, record: ClassCounts) -> ClassCounts:
+    """The counts that a loss was given by its option ``class_counts``, in the label order of the training set.
+
+    Args:
+        name (str): The loss, for messages.
+        given (list[int] | dict | str): The option.
+        record (ClassCounts): The record of the training set.
+
+    Raises:
+        ValueError: If the option has another number or other names of classes.
+    """
+    field = f'`class_counts` of {name}'
+    number = parse_class_counts(given, field=field).num_classes
+    if number != record.num_classes:
+        raise ValueError(f'{field} holds {number} classes, but the training set has {record.num_classes}.')
+    return parse_class_counts(given, classes=record.classes, field=field)
+
+
 class ClassCountLoss(nn.Module):
     """Base of losses on the class counts that ``ClassCountsHook`` hands over; a subclass turns them into vectors.
 
@@ -21,8 +39,8 @@ class ClassCountLoss(nn.Module):
     copies by their order, so a model must not gain one after it was copied.
 
     Args:
-        class_counts (list[int] | str, optional): Training images per class, or a JSON file with them; used instead of
-            those of the hook.
+        class_counts (list[int] | dict | str, optional): Training images per class in label order or by name, or a JSON
+            file with them; used instead of those of the hook.
         zero_count (str): What to do with classes without training images: ``'error'``, or ``'ignore'`` where the
             subclass can leave them out. Defaults to ``'error'``.
         ignore_index (int): Label of rows that count nothing. Defaults to -100.
@@ -42,7 +60,7 @@ class ClassCountLoss(nn.Module):
     CAN_IGNORE_ZERO_COUNT = False
 
     def __init__(self,
-                 class_counts: Sequence[int] | str | None = None,
+                 class_counts: Sequence[int] | Mapping | str | None = None,
                  zero_count: str = 'error',
                  ignore_index: int = -100,
                  reduction: str = 'mean',
@@ -60,6 +78,7 @@ class ClassCountLoss(nn.Module):
         self.class_counts: ClassCounts | None = None
         self._vectors: tuple[Tensor, ...] | None = None
         self._batches = 0
+        self._given = class_counts
         self._overridden = class_counts is not None
         if self._overridden:
             self.class_counts = parse_class_counts(class_counts, field=f'`class_counts` of {name}')
@@ -122,16 +141,16 @@ class ClassCountLoss(nn.Module):
             record (ClassCounts): The record of the training set.
 
         Raises:
-            ValueError: If a class has no images (see ``zero_count``), or the option has another number of classes.
+            ValueError: If a class has no images (see ``zero_count``), or the option has another number or other names
+                of classes.
         """
         if self._vectors is not None and record is self.class_counts:
             return  # the hook hands over before each validation, too
         if not self._overridden:
             self._check_zero_counts(record)
             self.class_counts = record
-        elif self.class_counts.num_classes != record.num_classes:
-            raise ValueError(f'`class_counts` of {type(self).__name__} holds {self.class_counts.num_classes} classes, '
-                             f'but the training set has {record.num_classes}.')
+        else:
+            self.class_counts = given_counts(type(self).__name__, self._given, record)
         self._vectors = self.class_vectors(self.class_counts)
 
     def forget_class_vectors(self) -> None:

@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...datasets.class_counts import ClassCounts, parse_class_counts
-from .class_count_loss import HOOK_LINE
+from .class_count_loss import HOOK_LINE, given_counts
 from .reduction import check_reduction, weighted_reduction
 
 
@@ -134,6 +134,7 @@ class EqualizationLoss(nn.Module):
         self.loss_weight = loss_weight
         # No buffer: mmengine's averaged models pair buffers by order.
         self._rare: Tensor | None = None
+        self._given = class_counts
         self._overridden = class_counts is not None
         if self._overridden:
             self._set(parse_class_counts(class_counts, num_classes, field='`class_counts` of EqualizationLoss'))
@@ -150,8 +151,7 @@ class EqualizationLoss(nn.Module):
         if record.num_classes != self.num_classes:
             raise ValueError(f'EqualizationLoss has num_classes={self.num_classes}, but the training set has '
                              f'{record.num_classes} classes. Change `loss_cls.num_classes`.')
-        if not self._overridden:
-            self._set(record)
+        self._set(given_counts('EqualizationLoss', self._given, record) if self._overridden else record)
 
     def _set(self, record: ClassCounts) -> None:
         num_images = record.num_images if self.num_images is None else self.num_images

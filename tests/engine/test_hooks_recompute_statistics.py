@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from mmengine.config import Config
 from mmengine.model import BaseDataPreprocessor, BaseModel, BaseTTAModel, MMDistributedDataParallel
 from process_server import run_ranks
 from torch import nn
 from torch.utils.data import DataLoader
 
 from nbn_mm.datasets import ClassCounts
-from nbn_mm.engine.hooks import ClassCountsHook, RecomputeStatisticsHook, recompute_statistics
+from nbn_mm.engine.hooks import (
+    ClassCountsHook,
+    RecomputeStatisticsHook,
+    recompute_statistics,
+    recompute_statistics_hook,
+)
 from nbn_mm.models.layers import RectifiedPredictor
 from nbn_mm.models.losses import BalancedSoftmaxLoss
 from nbn_mm.utils.hosts import host_error
@@ -91,7 +97,7 @@ def test_a_test_with_augmentation_recomputes_the_network_within(monkeypatch):
     hook = RecomputeStatisticsHook()
     loader = DataLoader(data, 5, collate_fn=lambda rows: dict(inputs=torch.stack(rows)))
     monkeypatch.setattr(hook, '_build_loader', lambda runner: loader)
-    hook.before_test_epoch(SimpleNamespace(model=Flips(model), logger=logging.getLogger(__name__)))
+    hook.before_test_epoch(SimpleNamespace(model=Flips(model), hooks=[], logger=logging.getLogger(__name__)))
     torch.testing.assert_close(model.fc.logit_rectification.running_mean, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -257,6 +263,63 @@ def test_best_checkpoint_holds_recomputed_statistics(tmp_path):
     assert torch.equal(state['head.fc.logit_rectification.running_var'], layer.running_var)
     assert_recomputed(run, training_set(run))
     assert sum(COUNTS) == len(training_set(run))
+
+
+@needs_mmpretrain
+def test_best_checkpoint_with_averaged_weights_is_the_scored_network(tmp_path):
+    """``EMAHook`` exchanges parameters alone for a validation and everything for a checkpoint."""
+    run = runner(tmp_path, epochs=1, metric='Accuracy', custom_hooks=[dict(type='EMAHook', momentum=0.1)], hooks=dict(
+        RECOMPUTE, checkpoint=dict(type='CheckpointHook', interval=1, save_best='accuracy/top1')))
+    scored, moving = {}, {}
+    evaluate, train = run.val_loop.evaluator.evaluate, run.train_loop.run_epoch
+
+    def watched(size):
+        scored.update(copy.deepcopy(run.model.state_dict()))
+        return evaluate(size)
+
+    def trained():
+        train()
+        moving.update(copy.deepcopy(run.model.state_dict()))
+
+    run.val_loop.evaluator.evaluate, run.train_loop.run_epoch = watched, trained
+    run.train()
+    best, = tmp_path.glob('best_*.pth')
+    saved = torch.load(best, weights_only=False)
+    assert not torch.equal(scored['head.fc.weight'], moving['head.fc.weight'])
+    for key, value in saved['state_dict'].items():
+        if 'logit_rectification' in key or not key.endswith(('running_mean', 'running_var', 'num_batches_tracked')):
+            assert torch.equal(value, scored[key]), key
+    for key in ('running_mean', 'running_var'):
+        name = f'head.fc.logit_rectification.{key}'
+        assert torch.equal(run.model.state_dict()[name], moving[name]), 'the weights that train go on with their own'
+        assert torch.equal(saved['ema_state_dict'][f'module.{name}'], moving[name])
+
+
+@needs_mmpretrain
+@pytest.mark.parametrize('batch_norm, rows', [(False, 36), (True, 35)])
+def test_a_last_batch_of_one_image(tmp_path, batch_norm, rows):
+    """Batch norm can't normalise one value a channel; ``drop_last`` of the config stays where it would have to."""
+    loader = dict(batch_size=5, num_workers=0, drop_last=True, sampler=dict(type='DefaultSampler', shuffle=True),
+                  collate_fn=dict(type='default_collate'),
+                  dataset=dict(type='TinyLongTail', pipeline=[dict(type='PackInputs')]))
+    run = runner(tmp_path, epochs=1, train_dataloader=loader)
+    hook = RecomputeStatisticsHook(batch_norm=batch_norm)
+    hook.before_train(run)
+    assert run.train_loop.dataloader is run.train_dataloader
+    assert sum(len(batch['inputs']) for batch in hook._build_loader(run)) == rows
+
+
+@pytest.mark.parametrize('mode, batch_norm, equal', [('tensor', False, False), ('tensor', True, True),
+                                                     ('loss', False, True)])
+def test_ranks_get_equal_numbers_of_batches_where_something_may_synchronise(monkeypatch, mode, batch_norm, equal):
+    """A loss that sums its counts over ranks waits for all of them."""
+    monkeypatch.setattr(recompute_statistics_hook, 'get_world_size', lambda: 2)
+    built = []
+    run = SimpleNamespace(cfg=dict(train_dataloader=dict(dataset=dict())),
+                          build_dataloader=lambda cfg, seed: built.append(cfg))
+    run.cfg = Config(run.cfg)
+    RecomputeStatisticsHook(mode=mode, batch_norm=batch_norm)._build_loader(run)
+    assert built[0]['sampler']['round_up'] is equal
 
 
 @needs_mmpretrain

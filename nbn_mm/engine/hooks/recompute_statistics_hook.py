@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import all_gather, get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -148,12 +148,16 @@ class RecomputeStatisticsHook(Hook):
     """Recompute running statistics over the training set before evaluation.
 
     A tail class is in few batches, so the moving deviation of its logit is noisy. This hook takes it from the whole
-    training set, in a fixed order and with the training pipeline; under DDP from the shards of all ranks. It runs after
-    ``EMAHook`` has put in the averaged weights. The new statistics stay in the model and go on moving in training.
+    training set, in a fixed order and with the training pipeline; under DDP from the shards of all ranks. The new
+    statistics stay in the model and go on moving in training.
+
+    With ``EMAHook`` they are those of the averaged weights, and go with these: after the evaluation the weights that
+    train have their own moving statistics again.
 
     What a checkpoint holds: the one saved at the end of an epoch or at an interval is written before validation and
-    holds moving averages; ``save_best`` writes after it and holds the recomputed ones. A test with this hook recomputes
-    in either case, and needs the training set for it.
+    holds moving averages (``save_best`` has mmengine write it again when the best improves); the best one is written
+    after it and holds the recomputed ones. A test with this hook recomputes in either case, and needs the training set
+    for it.
 
     Args:
         interval (int): Recompute before every ``interval``-th validation, counted from the start of the run, and before
@@ -192,6 +196,7 @@ class RecomputeStatisticsHook(Hook):
         self.seed = seed
         self._validations = 0
         self._training = False
+        self._own: list[tuple[Tensor, Tensor]] = []  # statistics of the weights that train, while others are averaged
 
     def before_run(self, runner: Any) -> None:
         """Check that there is something to recompute, and from what."""
@@ -219,10 +224,20 @@ class RecomputeStatisticsHook(Hook):
         if last or (self.interval and self._validations % self.interval == 0):
             self._recompute(runner)
 
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Give the weights that train their own statistics back, where the evaluated ones were averaged."""
+        for buffer, value in self._own:
+            buffer.copy_(value)
+        self._own = []
+
     def before_test_epoch(self, runner: Any) -> None:
         """Recompute, if so set."""
         if self.at_test:
             self._recompute(runner)
+
+    def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """As after a validation."""
+        self.after_val_epoch(runner)
 
     @staticmethod
     def by_epoch(runner: Any) -> bool:
@@ -234,22 +249,38 @@ class RecomputeStatisticsHook(Hook):
         with _undisturbed(model, self.seed):
             loader = self._build_loader(runner)
         batches = _FirstBatches(loader, self.num_batches, self.seed)
+        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
         names = recompute_statistics(model, batches, self.batch_norm, self.mode, self.seed)
+        self._hand_to_averages(runner, model, names, before)
         runner.logger.info(f'Recomputed the running statistics of {len(names)} layers over '
                            f'{min(self.num_batches or len(loader), len(loader))} batches a rank of the training set.')
+
+    def _hand_to_averages(self, runner: Any, model: nn.Module, names: list[str], before: dict[str, Tensor]) -> None:
+        """Put the statistics beside the averaged weights, whose buffers ``EMAHook`` does not exchange by default."""
+        for hook in runner.hooks:
+            if not isinstance(hook, EMAHook) or hook.ema_model.update_buffers:
+                continue
+            averaged = dict(hook.ema_model.module.named_buffers())
+            for name, buffer in model.named_buffers():
+                if name.rpartition('.')[0] in names and name in averaged:
+                    averaged[name].copy_(buffer)
+                    self._own.append((buffer, before[name]))
 
     def _build_loader(self, runner: Any) -> Any:
         """The training loader without its sampler: each image once, in an order that depends on the seed alone.
 
         The order is shuffled because a set sorted by class would give ``num_batches`` its head classes only. Ranks get
-        equal numbers of batches where batch norm may synchronise (then a few images count twice), else exact shards.
+        equal numbers of batches where batch norm or a loss may synchronise (then a few images count twice), else exact
+        shards. ``drop_last`` stays for batch norm, which a last batch of one image would stop.
         """
         cfg = copy.deepcopy(dict(runner.cfg.train_dataloader))
-        for key in ('sampler', 'batch_sampler', 'drop_last', 'persistent_workers', 'num_batch_per_epoch'):
+        for key in ('sampler', 'batch_sampler', 'persistent_workers', 'num_batch_per_epoch'):
             cfg.pop(key, None)
+        if not self.batch_norm:
+            cfg.pop('drop_last', None)
         if self._training:
             cfg['dataset'] = runner.train_dataloader.dataset
-        round_up = self.batch_norm and get_world_size() > 1
+        round_up = (self.batch_norm or self.mode == 'loss') and get_world_size() > 1
         cfg['sampler'] = dict(type='DefaultSampler', shuffle=True, round_up=round_up)
         return runner.build_dataloader(cfg, seed=self.seed)
 

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from ..models.placement import FoldReport, fold, fold_model_config
 from .checkpoint_file import build_model, read_checkpoint
 
+PACKAGE = __name__.split('.')[0]
 SHOWN, LONGEST = 3, 300  # reasons of a failed loading, and their characters
 
 
@@ -51,7 +52,12 @@ def fold_checkpoint(config: str, checkpoint: str, out: str) -> FoldReport:
     plain = dict(default_scope=cfg.get('default_scope'), model=fold_model_config(cfg.model.to_dict()))
     if 'data_preprocessor' in cfg:
         plain['data_preprocessor'] = fold_model_config(cfg.data_preprocessor.to_dict())
-    if report.remaining:
-        plain['custom_imports'] = dict(imports=['nbn_mm'])
+    imports = dict(cfg.get('custom_imports') or {})
+    names = imports.get('imports') or []
+    names = [name for name in ([names] if isinstance(names, str) else names) if name != PACKAGE or report.remaining]
+    if report.remaining and PACKAGE not in names:
+        names.append(PACKAGE)
+    if names:
+        plain['custom_imports'] = dict(imports, imports=names)
     Config(plain).dump(target.with_suffix('.py'))
     return report

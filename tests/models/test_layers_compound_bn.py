@@ -376,3 +376,24 @@ def test_wrong_inputs():
         CompoundBN(4)(torch.ones(2, 5))
     with pytest.raises(ValueError, match='at least two values a channel.*train_dataloader.batch_size'):
         CompoundBN(4)(torch.ones(1, 4))
+
+
+def test_statistics_of_an_old_checkpoint_are_not_rescaled():
+    """torch fills in ``num_batches_tracked`` of checkpoints from before it, without a word."""
+    bn = nn.BatchNorm1d(3)
+    bn.running_mean.fill_(10)
+    bn.running_var.fill_(4)
+    state = bn.state_dict()
+    old = {key: value for key, value in state.items() if key != 'num_batches_tracked'}
+    old_layer = CompoundBN(3, num_components=2)
+    layer = copy.deepcopy(old_layer)
+    layer.load_state_dict(dict(state, num_batches_tracked=torch.tensor(5)))
+    old_layer.load_state_dict(old)
+    x = 10 + 2 * batch((64, 3), torch.float32)
+    for each in (layer, old_layer):
+        each.train()(x)
+    torch.testing.assert_close(old_layer.running_mean, layer.running_mean)
+    torch.testing.assert_close(old_layer.running_var, layer.running_var)
+    again = copy.deepcopy(old_layer)
+    again.load_state_dict(old_layer.state_dict())
+    assert again.num_batches_tracked == 2

@@ -222,3 +222,21 @@ def test_detector_folds_into_the_stock_detector():
             assert torch.equal(ours, plain)
         for ours, plain in zip(model.roi_head.bbox_head(rois), stock.roi_head.bbox_head(rois), strict=True):
             assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_norms_on_rows_fold_too():
+    """mmpretrain's stacked head has its norm layers behind linear ones; the config names the norm of rows."""
+    cfg = classifier_config(dict())
+    cfg['head'] = dict(type='StackedLinearClsHead', num_classes=7, in_channels=512, mid_channels=[6],
+                       norm_cfg=dict(type='NBN', zero_bias='random'))
+    model = build(cfg)
+    folded, _ = fold(model)
+    with torch.no_grad():
+        assert torch.equal(model(image()), folded(image()))
+    plain = fold_model_config(cfg)
+    assert plain['head']['norm_cfg'] == dict(type='BN1d')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        stock = MODELS.build(plain).eval()
+    stock.load_state_dict(folded.state_dict())
+    with torch.no_grad():
+        assert torch.equal(stock(image()), folded(image()))

@@ -11,8 +11,8 @@ from torch.func import functional_call, grad
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from nbn_mm.models.layers import NBN
-from nbn_mm.models.layers.joint_vectors import effective_vectors
+from nbn_mm.models.layers import NBN, joint_vectors, nbn
+from nbn_mm.models.layers.joint_vectors import effective_vectors, release_vectors
 from nbn_mm.models.placement import apply_nbn, fold
 from nbn_mm.models.placement.joint_forward import JointForward
 
@@ -368,3 +368,21 @@ def test_traced_and_exported():
     program = torch.export.export(net, (X, ))
     torch.testing.assert_close(program.module()(X), want, rtol=1e-12, atol=1e-12)
     assert program.graph_signature.user_inputs == ('x', )
+
+
+def test_another_thread_may_end_its_forward_at_any_time(monkeypatch):
+    """Two threads that evaluate one network: the end of one's forward takes no vectors from the other's."""
+    net = Net(placement='C').eval()
+    with torch.no_grad():
+        expected = net(X)
+        asked = []
+
+        def interrupted(layer):
+            held = joint_vectors.held_vectors(layer)
+            release_vectors(net.nbn.layers)
+            asked.append(held)
+            return held
+
+        monkeypatch.setattr(nbn, 'held_vectors', interrupted)
+        torch.testing.assert_close(net(X), expected, rtol=0, atol=0)
+    assert any(held for held in asked) and not all(held for held in asked)

@@ -159,3 +159,15 @@ def test_sync_replaces_the_other_batch_norms():
     net = nn.Sequential(AllReduceBN(4), nn.BatchNorm1d(4))
     apply_nbn(net, pattern='.')
     assert net[0].sync and not net[1].sync and net[1].source_type is nn.BatchNorm1d
+
+
+def test_a_lone_layer1_before_other_stages_is_no_stage():
+    """HRNet: its stem is layer1, and stage2 to stage4 follow."""
+    net = Net()
+    net.stage2 = net.layer2
+    del net.layer2
+    with pytest.raises(ValueError, match='no residual stages .*nbn=dict.pattern'):
+        select_layers(net)
+    assert select_layers(net, pattern=r'stage2\..*bn3') == ['stage2.0.bn3', 'stage2.1.bn3']
+    del net.stage2
+    assert select_layers(net) == [name.replace('layer2', 'layer1') for name in PAPER]

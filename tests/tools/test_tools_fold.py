@@ -107,3 +107,11 @@ def test_tool_refuses_a_checkpoint_of_another_model(tmp_path):
     assert not (tmp_path / 'folded.pth').exists()
     code, output = fold_tool(config, checkpoint, checkpoint)
     assert code != 0 and 'is the checkpoint itself' in output
+
+
+def test_other_imports_of_the_config_stay(tmp_path):
+    cfg = classifier_config(dict())
+    config, checkpoint = write_run(tmp_path, cfg, build(cfg))
+    config.write_text(config.read_text().replace("imports=['nbn_mm']", "imports=['nbn_mm', 'colorsys']"))
+    fold_checkpoint(str(config), str(checkpoint), str(tmp_path / 'folded.pth'))
+    assert Config.fromfile(tmp_path / 'folded.py').custom_imports.imports == ['colorsys']

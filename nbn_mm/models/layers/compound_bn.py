@@ -297,6 +297,9 @@ class CompoundBN(_BatchNorm):
                     state_dict[prefix + 'running_mean'] = plain['running_mean'] + held['running_var'].sqrt() * start
             state_dict[prefix + 'mixing'] = torch.full_like(self.mixing, 1 / self.num_components)
         self._placed = False
+        if held['running_mean'] is not None and prefix + 'num_batches_tracked' not in state_dict:
+            # an old checkpoint: its statistics are those of many batches, in the units of its features
+            state_dict = dict(state_dict, **{prefix + 'num_batches_tracked': torch.ones_like(self.num_batches_tracked)})
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
                                       error_msgs)
 

@@ -62,18 +62,23 @@ def hold_vectors(layers: Sequence['NBN']) -> None:
     with_grad = torch.is_grad_enabled()
     # older versions of torch.compile know no `strict`
     for layer, vectors in zip(layers, effective_vectors(layers)):  # noqa: B905
-        layer._held.update(vectors, with_grad=with_grad)
+        layer._held = dict(vectors, with_grad=with_grad)
 
 
 def release_vectors(layers: Sequence['NBN']) -> None:
     """End what :func:`hold_vectors` began."""
     for layer in layers:
-        layer._held.clear()
+        layer._held = {}
 
 
-def holds_vectors(layer: 'NBN') -> bool:
-    """Whether a layer has vectors that serve here: those computed without gradients do not where these are recorded."""
-    return 'with_grad' in layer._held and (layer._held['with_grad'] or not torch.is_grad_enabled())
+def held_vectors(layer: 'NBN') -> dict[str, Tensor] | None:
+    """The vectors that a layer holds; None if there are none, or none with gradients where these are recorded.
+
+    The dict is put in place whole and never changed, so that another thread, which evaluates the same network, ends its
+    own forward without harm to this one.
+    """
+    held = layer._held
+    return held if 'with_grad' in held and (held['with_grad'] or not torch.is_grad_enabled()) else None
 
 
 def lone_vectors(layer: 'NBN') -> dict[str, Tensor]:

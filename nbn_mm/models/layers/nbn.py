@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .all_reduce_bn import SyncableBatchNorm, adopt_state, check_eps
 from .directions import is_zero, random_direction, vector_length
-from .joint_vectors import holds_vectors, lone_vectors
+from .joint_vectors import held_vectors, lone_vectors
 from .magnitude import LoadedLayer, MagnitudeHolder, register_magnitude
 from .nbn_options import NBNOptions
 
@@ -164,7 +164,8 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         if self._assignable:  # torch asks whether there is such an attribute, and no more
             return self._parameters[name]
         try:
-            return self._held[name] if holds_vectors(self) else lone_vectors(self)[name]
+            held = held_vectors(self)
+            return (lone_vectors(self) if held is None else held)[name]
         except AttributeError as error:  # else nn.Module.__getattr__ would hand out the direction instead
             raise RuntimeError(f'NBN could not compute its effective {name}: {error}') from error
 
@@ -217,15 +218,14 @@ class NBN(SyncableBatchNorm, MagnitudeHolder):
         holder = self._owner if self._owner is not None else self
         if holder.magnitude_missing:
             holder.check_missing_magnitude()
-        if holds_vectors(self):
+        if held_vectors(self) is not None:
             return super().forward(input)
-        outer = dict(self._held)
-        self._held.update(lone_vectors(self), with_grad=torch.is_grad_enabled())
+        outer = self._held
+        self._held = dict(lone_vectors(self), with_grad=torch.is_grad_enabled())
         try:
             return super().forward(input)
         finally:
-            self._held.clear()
-            self._held.update(outer)
+            self._held = outer
 
     def is_training_forward(self) -> bool:
         """True in training mode and, for a layer in eval mode within training, wherever gradients are recorded."""

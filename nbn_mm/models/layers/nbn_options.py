@@ -7,6 +7,7 @@ from typing import Any
 ZERO_BIAS = ('published', 'random', 'smooth')
 PRETRAINED = 'pretrained'
 MIN_NORM_EPS = 1e-15  # below, 1 / eps**2 in the gradient leaves the range of float32
+MIN_BIAS_DELTA = 1e-15  # below, its square leaves the range of float32
 WHERE = "Change it in nbn=dict(...) of the NBNBackbone, or in norm_cfg=dict(type='NBN', ...)."
 
 
@@ -45,8 +46,8 @@ class NBNOptions:
             raise ValueError(f'norm_eps={self.norm_eps!r} must be a number >= {MIN_NORM_EPS}. {WHERE}')
         if self.zero_bias not in ZERO_BIAS:
             raise ValueError(f'zero_bias={self.zero_bias!r} must be one of {ZERO_BIAS}. {WHERE}')
-        if not _is_positive(self.bias_delta):
-            raise ValueError(f'bias_delta={self.bias_delta!r} must be a number > 0. {WHERE}')
+        if not _is_positive(self.bias_delta) or self.bias_delta < MIN_BIAS_DELTA:
+            raise ValueError(f'bias_delta={self.bias_delta!r} must be a number >= {MIN_BIAS_DELTA}. {WHERE}')
         for name in ('separate_bias_magnitude', 'learn_magnitude', 'normalize', 'sync'):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f'{name}={getattr(self, name)!r} must be True or False. {WHERE}')

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import NBN, AllReduceBN, CompoundBN, InverseFrequencyLinear, LearnableWeightScaling, LogitRectification
 from .checkpointing import restore_checkpointing
-from .fold_config import DROP_INS
+from .fold_config import DROP_INS, ROW_BLOCKS
 from .joint_forward import restore_forward
 from .owner import NBNOwner
 
@@ -68,7 +68,7 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
         for child_name, child in list(module.named_children()):
             full_name = f'{name}.{child_name}' if name else child_name
             if isinstance(child, (NBN, AllReduceBN)):
-                setattr(module, child_name, fold_norm(child))
+                setattr(module, child_name, fold_norm(child, rows=type(module).__name__ in ROW_BLOCKS))
                 report.norms.append(full_name)
             elif isinstance(child, NBNOwner):
                 delattr(module, child_name)
@@ -99,17 +99,19 @@ def fold(model: nn.Module) -> tuple[nn.Module, FoldReport]:
     return folded, report
 
 
-def fold_norm(layer: nn.Module) -> _BatchNorm:
+def fold_norm(layer: nn.Module, rows: bool = False) -> _BatchNorm:
     """The batch norm whose evaluation output equals that of an NBN or AllReduceBN layer bit by bit.
 
     Args:
         layer (NBN | AllReduceBN): A layer with C features.
+        rows (bool): Whether its inputs are rows ``(N, C)``, which ``nn.BatchNorm2d`` does not take. Defaults to False.
 
     Returns:
-        _BatchNorm: Of the type that the layer replaced (``nn.BatchNorm2d`` by default), with weight and bias (C, ) set
-        to the effective vectors, in evaluation mode.
+        _BatchNorm: Of the type that the layer replaced (by default ``nn.BatchNorm2d``, of rows 1d), with weight and
+        bias (C, ) set to the effective vectors, in evaluation mode.
     """
-    plain = layer.source_type(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+    kind = nn.BatchNorm1d if rows and layer.source_type is nn.BatchNorm2d else layer.source_type
+    plain = kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
     if layer.track_running_stats:
         for name in ('running_mean', 'running_var', 'num_batches_tracked'):
             setattr(plain, name, getattr(layer, name).detach().clone())

@@ -3,12 +3,15 @@ from typing import Any
 
 from ..layers import NBNOptions
 
+NORMS = ('NBN', 'AllReduceBN')
 # Drop-ins of a host's loss with its state-dict keys; what the host's does not know is taken out.
 HOST_LOSSES = dict(FastSeesawLoss='mmdet.SeesawLoss', FastSeesawClsLoss='mmpretrain.SeesawLoss')
 # Drop-ins of mmdet's heads with their state-dict keys, which do less at test.
 HOST_HEADS = {f'Fast{name}': name for name in (
     'BBoxHead', 'ConvFCBBoxHead', 'Shared2FCBBoxHead', 'Shared4Conv1FCBBoxHead', 'FCNMaskHead', 'StandardRoIHead',
     'CascadeRoIHead')}
+# mmpretrain's head with norm layers on rows, and the block that holds them.
+ROW_HEADS, ROW_BLOCKS = ('StackedLinearClsHead', ), ('LinearBlock', )
 # All types that the folded config names by those of a host; what lies in them is folded by itself.
 DROP_INS = frozenset((*HOST_LOSSES, *HOST_HEADS, 'BatchClsDataPreprocessor'))
 
@@ -35,9 +38,11 @@ def fold_model_config(cfg: Any) -> Any:
     if kind == 'NBNBackbone':
         plain.pop('nbn', None)
         plain['type'] = plain.pop('base')
-    elif kind in ('NBN', 'AllReduceBN'):
+    elif kind in NORMS:
         plain = {key: value for key, value in plain.items() if key not in NBNOptions.names()}
         plain['type'] = 'BN'
+    elif kind in ROW_HEADS and _split((cfg.get('norm_cfg') or {}).get('type'))[1] in NORMS:
+        plain['norm_cfg'] = dict(plain['norm_cfg'], type='BN1d')
     elif kind == 'RectifiedPredictor' and _split(plain.get('base', 'Linear'))[1] == 'Linear':
         plain.pop('base', None)
         plain.pop('rectification', None)

@@ -26,7 +26,9 @@ def batch_norms(module: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def find_stages(backbone: nn.Module) -> list[tuple[str, ...]]:
-    """The residual stages: the host's ``res_layers``, else the children ``layer1``, ``layer2``, …
+    """The residual stages: the host's ``res_layers``, else the children ``layer1``, ``layer2``, … (two at least).
+
+    A single ``layer1`` is no sequence of stages: that of HRNet is its stem, and other stages follow.
 
     Args:
         backbone (nn.Module): Any network.
@@ -41,6 +43,9 @@ def find_stages(backbone: nn.Module) -> list[tuple[str, ...]]:
         if stages and all(name in modules for stage in stages for name in stage):
             return stages
     numbered = [n for n, _ in backbone.named_children() if re.fullmatch(r'layer\d+', n)]
+    if len(numbered) == 1 and any(batch_norms(child) for name, child in backbone.named_children()
+                                  if re.fullmatch(r'stage\d+', name)):
+        return []
     return [(name, ) for name in sorted(numbered, key=lambda n: int(n[len('layer'):]))]
 
 

@@ -84,11 +84,12 @@ def read_image_list(path: str | PathLike) -> ImageList:
     return ImageList(tuple(paths), np.array(labels, dtype=np.int64), str(path))
 
 
-def scan_image_folder(folder: str | PathLike) -> ImageList:
+def scan_image_folder(folder: str | PathLike, complete: bool = True) -> ImageList:
     """List a folder of one subfolder a class, both in alphabetical order.
 
     Args:
         folder (str | PathLike): The folder.
+        complete (bool): Whether each subfolder must hold an image. Defaults to True.
 
     Returns:
         ImageList: With the names of the subfolders as class names.
@@ -113,9 +114,36 @@ def scan_image_folder(folder: str | PathLike) -> ImageList:
             empty.append(name)
         paths += members
         labels += [label] * len(members)
-    if empty:
+    if empty and (complete or not paths):
         raise ValueError(f'{str(folder)!r}: {len(empty)} class folders hold no image: {some(empty)}.')
     return ImageList(tuple(paths), np.array(labels, dtype=np.int64), str(folder), tuple(classes))
+
+
+def in_order_of(images: ImageList, classes: Sequence[str]) -> ImageList:
+    """Labels by the names of the classes (folders, categories), where a data set is given names, too.
+
+    Args:
+        images (ImageList): With ``classes``.
+        classes (Sequence[str]): The names given, in label order.
+
+    Returns:
+        ImageList: With these classes. Names that are others than those of the list are taken by position.
+
+    Raises:
+        ValueError: If names are others and their number is, too.
+    """
+    if images.classes is None or tuple(images.classes) == tuple(classes):
+        return images
+    unknown = sorted(set(images.classes) - set(classes))
+    if not unknown:
+        label = {name: index for index, name in enumerate(classes)}
+        table = np.array([label[name] for name in images.classes], dtype=np.int64)
+        return replace(images, labels=table[images.labels], classes=tuple(classes))
+    if len(images.classes) != len(classes):
+        raise ValueError(f'{images.source} has {len(images.classes)} classes, and {len(unknown)} of them '
+                         f'({some(unknown)}) are none of the {len(classes)} names given: which label is whose cannot '
+                         'be told. Check `classes` of the data set.')
+    return images
 
 
 def check_classes(images: ImageList, num_classes: int | None = None, complete: bool = True) -> None:

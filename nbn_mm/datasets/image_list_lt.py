@@ -14,6 +14,7 @@ from .image_list import (
     check_files,
     class_folders,
     flat_validation,
+    in_order_of,
     read_image_list,
     scan_image_folder,
 )
@@ -30,8 +31,9 @@ class ImageListLT(BaseDataset):
 
         dataset=dict(type='ImageListLT', data_root='data/birds', ann_file='train.txt', imbalance_factor=50)
 
-    Names of classes come from ``classes``, else from the folders of the images where each class has one of its own,
-    else they are the class numbers.
+    Names of classes come from ``classes`` (or ``metainfo``), else from the folders of the images where each class has
+    one of its own, else they are the class numbers. Labels of a folder follow the names given, if the subfolders bear
+    them.
 
     Args:
         data_root (str): Folder of all files. Defaults to ''.
@@ -49,8 +51,8 @@ class ImageListLT(BaseDataset):
 
     Raises:
         FileNotFoundError: If the list, the folder, or images are absent: how many, and the first five.
-        ValueError: If the list is unreadable (with line numbers), class ids have gaps or lie outside of ``classes``, or
-            an option of the long tail is out of range.
+        ValueError: If the list is unreadable (with line numbers), class ids have gaps or lie outside of ``classes``,
+            subfolders are others than ``classes`` in name and number, or an option of the long tail is out of range.
     """
 
     def __init__(self,
@@ -73,7 +75,7 @@ class ImageListLT(BaseDataset):
         self.subset = subset
         self.check_exists = check_exists
         self.subset_hash: str | None = None
-        self._named = classes is not None
+        self._named = classes is not None or 'classes' in (kwargs.get('metainfo') or {})
         if isinstance(classes, str):
             classes = _read_classes(classes)
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix, classes=classes,
@@ -87,6 +89,8 @@ class ImageListLT(BaseDataset):
         """
         folder = self.img_prefix or '.'
         images = self.read_images(folder)
+        if self._named:
+            images = in_order_of(images, self.metainfo['classes'])
         known = self.metainfo['classes'] if self._named else images.classes
         num_classes = None if known is None else len(known)
         check_classes(images, num_classes, complete=not self.test_mode)
@@ -111,7 +115,9 @@ class ImageListLT(BaseDataset):
         Returns:
             ImageList: Paths relative to it.
         """
-        return read_image_list(self.ann_file) if self.ann_file else scan_image_folder(folder)
+        if self.ann_file:
+            return read_image_list(self.ann_file)
+        return scan_image_folder(folder, complete=not self.test_mode)
 
     def locate(self, images: ImageList, folder: str) -> Sequence[str]:
         """Where the images of the list lie; raises if some are absent.

@@ -55,7 +55,8 @@ def long_tail_counts(sizes: int | Sequence[int],
         share = [(1 / imbalance_factor)**(i / max(num_classes - 1, 1)) for i in range(num_classes)]
     else:
         share = [1. if i < max(num_classes // 2, 1) else 1 / imbalance_factor for i in range(num_classes)]
-    counts = np.array([int(n_max * part) for part in share], dtype=np.int64)
+    # the floor of the exact product: 1 / 49 * 98 is a little less than 2
+    counts = np.array([int(n_max * part + 1e-9) for part in share], dtype=np.int64)
     if counts.min() < 1:
         raise ValueError(f'imbalance_factor={imbalance_factor} leaves class {int(counts.argmin())} without images when '
                          f'the largest class has {n_max}; use at most {n_max}.')

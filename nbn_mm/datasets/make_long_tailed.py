@@ -24,13 +24,16 @@ def make_long_tailed(source: str | PathLike, out: str | PathLike, imbalance_fact
         dict: What the JSON file holds: options, ``images``, ``counts``, ``classes`` and ``hash``.
 
     Raises:
-        FileExistsError: If ``out`` exists.
+        FileExistsError: If ``out`` or the file beside it exists.
         FileNotFoundError: If the source does not.
-        ValueError: If the source or an option is wrong, or a class has too few images.
+        ValueError: If ``out`` ends in ``.json``, the source or an option is wrong, or a class has too few images.
     """
     out = Path(out)
-    if out.exists():
-        raise FileExistsError(f'{str(out)!r} exists, and is left as it is; choose another name.')
+    if out.suffix == '.json':
+        raise ValueError(f'out={str(out)!r} must not end in .json, which is the name of the record beside the list.')
+    for path in (out, out.with_suffix('.json')):
+        if path.exists():
+            raise FileExistsError(f'{str(path)!r} exists, and is left as it is; choose another name.')
     images = scan_image_folder(source) if Path(source).is_dir() else read_image_list(source)
     check_classes(images)
     sizes = images.counts()

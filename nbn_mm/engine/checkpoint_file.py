@@ -37,6 +37,22 @@ def read_checkpoint(path: str | PathLike) -> dict[str, Any]:
     return dict(meta=checkpoint.get('meta') or {}, state_dict=state)
 
 
+def refuse_config(out: str | PathLike, config: str | PathLike) -> None:
+    """Raise if the config that is written beside a checkpoint would replace the one that is read.
+
+    Args:
+        out (str | PathLike): The checkpoint to write; its config has the ending ``.py``.
+        config (str | PathLike): The config that is read.
+
+    Raises:
+        ValueError: Naming both.
+    """
+    beside = Path(out).with_suffix('.py')
+    if beside.resolve() == Path(config).resolve():
+        raise ValueError(f'out={str(out)!r}: its config would be written to {str(beside)!r}, which is the config that '
+                         'is read; give another name.')
+
+
 def build_model(cfg: Config) -> torch.nn.Module:
     """Build the network of a config as the Runner does: in its default scope, with its data preprocessor.
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 
 from ..models.placement import FoldReport, fold, fold_model_config
-from .checkpoint_file import build_model, read_checkpoint
+from .checkpoint_file import build_model, read_checkpoint, refuse_config
 
 PACKAGE = __name__.split('.')[0]
 SHOWN, LONGEST = 3, 300  # reasons of a failed loading, and their characters
@@ -34,6 +34,7 @@ def fold_checkpoint(config: str, checkpoint: str, out: str) -> FoldReport:
         raise ValueError(f'out={out!r} must end in .pth; the config is written beside it with the ending .py.')
     if target.resolve() == Path(checkpoint).resolve():
         raise ValueError(f'out={out!r} is the checkpoint itself; give another name.')
+    refuse_config(out, config)
     cfg = Config.fromfile(config)
     loaded = read_checkpoint(checkpoint)
     model = build_model(cfg)

@@ -12,12 +12,13 @@ from torch import nn
 from ..datasets.class_counts import ClassCounts, count_classes
 from ..evaluation.functional.posthoc import LogitMoments
 from ..evaluation.functional.posthoc_methods import PosthocFacts, posthoc_map, posthoc_name
-from .checkpoint_file import build_model, read_checkpoint
+from .checkpoint_file import build_model, read_checkpoint, refuse_config
 from .linear_classifier import box_heads, effective_linear
 from .posthoc_statistics import proposal_logit_moments
 from .save_logits import save_logits
 
 KEY = 'posthoc'
+RECOMPUTATION = 'RecomputeStatisticsHook'
 
 
 @dataclass
@@ -40,6 +41,8 @@ def posthoc_checkpoint(config: str, checkpoint: str, out: str, method: str, tau:
     child ``logit_affine`` of ``CalibratedPredictor``. In a detector each box head is calibrated; its columns behind the
     classes (background, Seesaw's objectness) stay as they are. Several experts are calibrated alike, which is to
     calibrate the mean of their logits (by its own statistics); tau-normalisation takes the weights of each.
+    ``RecomputeStatisticsHook`` is left out, here and in the config that is written: the network is that of the
+    checkpoint, and a ``best_*.pth`` holds the statistics that the hook had computed.
 
     Args:
         config (str): Config of the trained network.
@@ -64,6 +67,7 @@ def posthoc_checkpoint(config: str, checkpoint: str, out: str, method: str, tau:
     if target.suffix != '.pth' or target.resolve() == Path(checkpoint).resolve():
         raise ValueError(f'out={out!r} must end in .pth and be another file than the checkpoint; the config is written '
                          'beside it with the ending .py.')
+    refuse_config(out, config)
     cfg, loaded = Config.fromfile(config), read_checkpoint(checkpoint)
     if KEY in loaded['meta']:
         raise ValueError(f"{checkpoint!r} was calibrated already, by {loaded['meta'][KEY]}. Start from the trained "
@@ -76,13 +80,15 @@ def posthoc_checkpoint(config: str, checkpoint: str, out: str, method: str, tau:
                          f'{" ".join(str(error).split())[:300]}') from None
     classifiers = _classifiers(model, cfg.model)
     record = _class_counts(cfg, loaded['meta'])
-    options = {} if work_dir is None else dict(work_dir=work_dir)
+    options = dict(cfg_options=_without_recomputation(cfg))
+    if work_dir is not None:
+        options['work_dir'] = work_dir
     moments: list[Any] = [None] * len(classifiers)
     if method == 'logn':
         if box_heads(model):
             moments = proposal_logit_moments(config, checkpoint, record, num_batches, options=options)
         else:
-            saved = save_logits(config, checkpoint, 'train', work_dir=work_dir)
+            saved = save_logits(config, checkpoint, 'train', **options)
             ensemble = LogitMoments()
             ensemble.update(torch.from_numpy(saved.logits))
             moments = [ensemble] * len(classifiers)
@@ -96,6 +102,24 @@ def posthoc_checkpoint(config: str, checkpoint: str, out: str, method: str, tau:
     torch.save(dict(meta=meta, state_dict=state), target)
     cfg.dump(target.with_suffix('.py'))
     return '\n'.join(lines)
+
+
+def _without_recomputation(cfg: Config) -> dict[str, Any]:
+    """Take ``RecomputeStatisticsHook`` out of a config: calibrated is the network of the checkpoint, as it is.
+
+    Returns:
+        dict: The settings that take it out of the same config elsewhere.
+    """
+    options: dict[str, Any] = {}
+    hooks = cfg.get('custom_hooks') or []
+    kept = [hook for hook in hooks if hook.get('type') != RECOMPUTATION]
+    if len(kept) < len(hooks):
+        cfg.custom_hooks = options['custom_hooks'] = kept
+    for name, hook in list((cfg.get('default_hooks') or {}).items()):
+        if hook is not None and hook.get('type') == RECOMPUTATION:
+            options[f'default_hooks.{name}.at_test'] = False  # the host refuses None for hooks of this name
+            cfg.default_hooks.pop(name)
+    return options
 
 
 def _calibrate(classifier: _Classifier, state: dict, record: ClassCounts, moments: LogitMoments | None, method: str,

@@ -17,6 +17,7 @@ from .launch.errors import LaunchError
 from .linear_classifier import effective_linear
 
 SPLITS = ('train', 'val', 'test')
+MIXING = ('CMODataset', )
 RESAMPLING = ('RepeatDataset', 'ClassBalancedDataset')
 
 
@@ -92,8 +93,9 @@ def split_loader(cfg: Config, split: str) -> ConfigDict:
     if split == 'test':
         return loader
     source = copy.deepcopy(cfg[f'{split}_dataloader'])
-    while source.dataset.type in RESAMPLING:  # which repeats images
+    while source.dataset.type in (*RESAMPLING, *MIXING):  # which repeat or mix images
         source.dataset = source.dataset.dataset
+    source.dataset.pop('cmo', None)  # of DeviceDataset
     if is_device_loader(source) != is_device_loader(loader):
         for part in (source, loader):
             read_each_image(part, f'split {split!r}')

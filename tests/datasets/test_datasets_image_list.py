@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import time
 
 import numpy as np
@@ -106,6 +107,26 @@ def test_a_folder_is_a_data_set(tmp_path):
     assert scanned.paths[0] == 'n01440/n01440_0.JPEG' and class_folders(scanned) == scanned.classes
     named = build('ImageListLT', tmp_path, data_prefix='train', classes=['a', 'b', 'c'])
     assert named.metainfo['classes'] == ('a', 'b', 'c')
+
+
+def test_labels_of_a_folder_follow_the_names_given(tmp_path):
+    imagenet_lt(tmp_path)
+    names = ('n01442', 'n01440', 'n01441')
+    for given in (dict(classes=names), dict(metainfo=dict(classes=names))):
+        data = build('ImageListLT', tmp_path, data_prefix='train', **given)
+        assert count_classes(data).classes == names and count_classes(data).images == (3, 7, 5)
+    shutil.rmtree(tmp_path / 'train' / 'n01440')
+    given = dict(data_prefix='train', classes=['n01440', 'n01441', 'n01442'])
+    data = build('ImageListLT', tmp_path, test_mode=True, **given)
+    assert {data[i]['gt_label'] for i in range(len(data))} == {1, 2}, 'a class may be absent where one only evaluates'
+    with pytest.raises(ValueError, match='1 of 3 class ids have no image'):
+        build('ImageListLT', tmp_path, **given)
+    (tmp_path / 'train' / 'n01440').mkdir()
+    assert len(build('ImageListLT', tmp_path, test_mode=True, data_prefix='train')) == 8
+    with pytest.raises(ValueError, match='1 class folders hold no image'):
+        build('ImageListLT', tmp_path, data_prefix='train')
+    with pytest.raises(ValueError, match=r"has 3 classes, and 3 of them \(.*\) are none of the 2 names given"):
+        build('ImageListLT', tmp_path, data_prefix='train', classes=['a', 'b'], test_mode=True)
 
 
 def test_absent_images_are_counted_and_five_are_named(tmp_path):

@@ -29,6 +29,14 @@ def test_exp_equals_a_slow_formula():
     assert long_tail_counts([5000] * 10, 10, 100).tolist() == expected
 
 
+@pytest.mark.parametrize('kind', ['exp', 'step'])
+def test_the_smallest_class_is_the_floor_of_the_exact_quotient(kind):
+    for n_max in range(1, 400):
+        for factor in {1, 7, 49, 98, 103, n_max}:
+            if factor <= n_max:
+                assert long_tail_counts(n_max, 10, factor, kind)[-1] == n_max // factor, (n_max, factor)
+
+
 def test_step_balanced_and_small_sets():
     assert long_tail_counts(500, 4, 10, 'step').tolist() == [500, 500, 50, 50]
     assert long_tail_counts(500, 5, 10, 'step').tolist() == [500, 500, 50, 50, 50]

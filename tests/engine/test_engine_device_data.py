@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from nbn_mm.utils.hosts import host_error
@@ -86,6 +87,28 @@ def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch, l
             assert torch.equal(images, images_2)
         assert_equal(weights(expected), weights(resumed))
         assert resumed.iter == expected.iter
+
+
+@pytest.mark.parametrize('saved, expected', [('epoch_1', {2: 3}), ('iter_5', {1: 0, 2: 3}), ('iter_3', {1: 3, 2: 3})])
+def test_an_interrupted_run_with_another_total_batch(tmp_path, saved, expected):
+    """Epochs of 3 batches after those of 5: whole ones, but for one that was done."""
+    hooks = dict(checkpoint=CHECKPOINT if saved[0] == 'i' else dict(type='CheckpointHook', interval=1))
+    cfg = device_config(tmp_path, hooks=hooks, train_cfg=dict(by_epoch=True, max_epochs=1))
+    run(cfg)
+    cfg.train_dataloader.batch_size = 12
+    number = {}
+
+    class Count(Hook):
+
+        def before_train_epoch(self, runner):
+            number[runner.epoch + 1] = 0
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            number[runner.epoch + 1] += 1
+
+    run(cfg, Count(), resume=True, load_from=str(tmp_path / f'{saved}.pth'), work_dir=str(tmp_path / 'resumed'),
+        train_cfg=dict(by_epoch=True, max_epochs=2))
+    assert number == expected
 
 
 def test_augmentation_is_that_of_seed_rank_and_number(tmp_path):

@@ -106,6 +106,27 @@ def test_calibrated_network(run, method, tmp_path):
         posthoc_checkpoint(str(tmp_path / 'out.py'), str(tmp_path / 'out.pth'), str(tmp_path / 'again.pth'), method)
 
 
+@pytest.mark.parametrize('place', ['custom_hooks', 'default_hooks'])
+def test_recomputed_statistics_are_left_out(run, place, tmp_path):
+    """The hook would change the network after its logits were taken, and find nothing to recompute later."""
+    folder, kind = run
+    if kind != 'rectified':
+        pytest.skip('nothing to recompute')
+    cfg = Config.fromfile(folder / 'trained.py')
+    cfg.merge_from_dict({'custom_hooks': [dict(type='RecomputeStatisticsHook')]} if place == 'custom_hooks' else
+                        {'default_hooks.recompute.type': 'RecomputeStatisticsHook'})
+    cfg.dump(tmp_path / 'config.py')
+    out = tmp_path / 'out.pth'
+    posthoc_checkpoint(str(tmp_path / 'config.py'), str(folder / 'epoch_2.pth'), str(out), 'logn',
+                       work_dir=str(tmp_path / 'log'))
+    assert 'Recompute' not in (tmp_path / 'out.py').read_text()
+    model, _ = network(tmp_path / 'out.py', out)
+    features, _ = training_features(model)
+    with torch.no_grad():
+        logits = model.head.fc(features)
+    np.testing.assert_allclose(logits.std(0, correction=0), 1, rtol=1e-3)
+
+
 @pytest.mark.parametrize('method', ['logn', 'tau_norm'])
 def test_experts_are_calibrated_as_an_ensemble(method, tmp_path):
     cfg = tiny.config(tmp_path, epochs=1)
@@ -190,6 +211,10 @@ def test_loader_of_a_split():
     assert loader.dataset.pipeline == ['device test'] and loader.dataset.dataset.pipeline == ['load test']
     loader = split_loader(loaders(on_device, dict(type='Set', pipeline=[dict(type='PackInputs')])), 'train')
     assert loader.dataset == dict(type='Set', pipeline=[dict(type='PackInputs')])
+    mixed = dict(on_device, cmo=dict(prob=0.5))
+    assert 'cmo' not in split_loader(loaders(mixed, device_test), 'train').dataset
+    loader = split_loader(loaders(dict(type='CMODataset', prob=0.5, dataset=inner), test), 'train')
+    assert loader.dataset == dict(type='Set', pipeline=['test'], ann_file='a')
     with pytest.raises(LaunchError, match="split='all' must be one of"):
         split_loader(loaders(inner, test), 'all')
     with pytest.raises(LaunchError, match='need `val_dataloader`'):
@@ -205,6 +230,8 @@ def test_bad_input(run, tmp_path):
     for out in ('out.txt', checkpoint):
         with pytest.raises(ValueError, match='must end in .pth and be another file'):
             posthoc_checkpoint(config, checkpoint, out, 'iif')
+    with pytest.raises(ValueError, match='trained.py.*is the config that is read'):
+        posthoc_checkpoint(config, checkpoint, str(folder / 'trained.pth'), 'iif')
     with pytest.raises(FileNotFoundError, match='there is no checkpoint'):
         posthoc_checkpoint(config, str(tmp_path / 'gone.pth'), str(tmp_path / 'out.pth'), 'iif')
     torch.save(dict(state_dict={'head.fc.weight': torch.ones(3, 3)}), tmp_path / 'other.pth')

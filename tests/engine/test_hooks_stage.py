@@ -217,9 +217,10 @@ def test_a_later_stage_wins_and_may_release(tmp_path):
     assert all(parameter.requires_grad for parameter in runner.model.parameters())
 
 
-def test_averages_begin_anew_where_the_network_was_replaced(tmp_path):
+@pytest.mark.parametrize('update_buffers', [False, True])
+def test_averages_begin_anew_where_the_network_was_replaced(tmp_path, update_buffers):
     """From the stage on, EMA's network has the frozen backbone that its classifier is trained on."""
-    ema = dict(type='EMAHook', momentum=0.01)
+    ema = dict(type='EMAHook', momentum=0.01, update_buffers=update_buffers)
     cfg = stage_config(tmp_path, [dict(CRT, begin=2)], epochs=3, custom_hooks=[ema])
     seen = Seen(copies=(10, ))
     runner = run(cfg, seen)

@@ -86,6 +86,12 @@ def test_make_long_tailed(tmp_path):
     assert len(build_list(tmp_path, 'tail.txt')) == 18
     code, output = tool('make_long_tailed', *args, cwd=tmp_path)
     assert code == 1 and 'exists, and is left as it is' in output
+    (tmp_path / 'mine.json').write_text('my annotations')
+    code, output = tool('make_long_tailed', tmp_path / 'all.txt', tmp_path / 'mine.txt', *args[2:], cwd=tmp_path)
+    assert code == 1 and "mine.json' exists, and is left as it is" in output
+    assert (tmp_path / 'mine.json').read_text() == 'my annotations' and not (tmp_path / 'mine.txt').exists()
+    code, output = tool('make_long_tailed', tmp_path / 'all.txt', tmp_path / 'list.json', *args[2:], cwd=tmp_path)
+    assert code == 1 and 'must not end in .json' in output
     code, output = tool('make_long_tailed', tmp_path / 'all.txt', tmp_path / 'other.txt', '--imbalance-factor', 99,
                         cwd=tmp_path)
     assert code == 1 and 'imbalance_factor=99' in output and not (tmp_path / 'other.txt').exists()

@@ -30,6 +30,9 @@ class _Rest(Sampler):
         return max(len(self.sampler) - self.done, 0)  # the last batch may be smaller than those that are counted
 
 
+KEY = 'epoch_position'
+
+
 @HOOKS.register_module()
 class DeviceDataHook(Hook):
     """Gives ``DeviceDataset`` the seed of the run and the number of the next batch, and loads its images.
@@ -41,7 +44,8 @@ class DeviceDataHook(Hook):
     A run that is resumed therefore augments its next batch as if nothing had happened. ``IterBasedTrainLoop`` skips the
     indices that were used (mmengine 0.10.3 to 0.10.7 takes the batches for that, which then stay empty);
     ``EpochBasedTrainLoop`` would begin an epoch anew that was saved in its middle, so this hook has it go on with the
-    rest of it.
+    rest of it; if its number of batches is another one than before (another total batch), it does begin anew, with a
+    warning. The checkpoint holds the place in the epoch as ``meta['epoch_position']``.
 
     Images of the training and of the validation set are loaded before training, so that what is wrong with them is said
     then. Data sets of other types are left alone.
@@ -53,9 +57,26 @@ class DeviceDataHook(Hook):
 
     def __init__(self) -> None:
         self._whole: Sampler | None = None
+        self._resumed: dict | None = None  # where the checkpoint stood in its epoch
+        self._first = False
+        self._began: tuple[int, int] | None = None  # epoch at work, and the iteration that it began with
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Read the place in the epoch of a run that is resumed."""
+        meta = checkpoint.get('meta') or {} if isinstance(checkpoint, dict) else {}
+        self._resumed = meta.get(KEY) if getattr(runner, '_resume', False) else None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Write the place in the epoch."""
+        meta = checkpoint.setdefault('meta', {})
+        if self._began is not None and {'epoch', 'iter'} <= set(meta):
+            epoch, start = self._began
+            meta[KEY] = dict(done=0 if meta['epoch'] > epoch else meta['iter'] - start,
+                             batches=len(runner.train_dataloader))
 
     def before_train(self, runner: Runner) -> None:
         """Load the images."""
+        self._first = True
         for loop in (runner.train_loop, runner.val_loop):
             dataset = device_dataset(loop.dataloader) if loop is not None else None
             if dataset is not None:
@@ -69,7 +90,8 @@ class DeviceDataHook(Hook):
             return
         dataset.start(runner.seed, runner.iter, runner.iter if _takes_what_is_done(runner.train_loop) else 0)
         if hasattr(runner.train_loop, 'run_epoch'):
-            done = runner.iter - runner.epoch * len(runner.train_dataloader)
+            done = self._done(runner) if self._first else 0
+            self._first, self._began = False, (runner.epoch, runner.iter - done)
             if done > 0:
                 self._skip(runner, done)
 
@@ -77,6 +99,25 @@ class DeviceDataHook(Hook):
         """Let the next epoch be whole."""
         if self._whole is not None:
             runner.train_dataloader.batch_sampler.sampler, self._whole = self._whole, None
+
+    def _done(self, runner: Runner) -> int:
+        """Batches of this epoch that were done before the run was resumed."""
+        now = len(runner.train_dataloader)
+        if self._resumed is not None:
+            done, before = self._resumed['done'], self._resumed['batches']
+        else:  # a checkpoint without the place, of a run whose epochs all had as many batches, one hopes
+            done, before = runner.iter - runner.epoch * now, now
+        if done == 0 or (before == now and 0 < done <= now):
+            return done
+        if self._resumed is not None and done >= before:
+            return now  # the epoch was done
+        runner.logger.warning(
+            f'resume: epoch {runner.epoch + 1} has {now} batches, the checkpoint was saved after '
+            f'{done if self._resumed else runner.iter} '
+            + (f'of {before} of it' if self._resumed else f'in {runner.epoch} epochs')
+            + '; it begins anew. Resume with the total batch of before (global_batch_size, number of processes) to go '
+            'on in its middle.')
+        return 0
 
     def _skip(self, runner: Runner, done: int) -> None:
         batches = runner.train_dataloader.batch_sampler

@@ -173,7 +173,9 @@ class StageHook(Hook):
         if beginning:
             fresh = {name for name, _ in model.named_parameters()
                      if any(name == module or name.startswith(f'{module}.') for module in modules)}
-            parts.restart_averages(runner, model, stopped | fresh)
+            still = {id(layer) for layer in self._in_eval_mode}
+            kept = [name for name, module in model.named_modules() if id(module) in still]
+            parts.restart_averages(runner, model, stopped | fresh, [*modules, *kept])
         self._set_sampler(runner, state, start)
         self.begun = due
         if due:

@@ -88,17 +88,24 @@ def reinitialise(runner: Any, model: nn.Module, names: Iterable[str], seed: int)
 
 
 @torch.no_grad()
-def restart_averages(runner: Any, model: nn.Module, names: set[str]) -> None:
-    """Let the averages of ``EMAHook`` begin anew from the values that parameters have now.
+def restart_averages(runner: Any, model: nn.Module, names: set[str], modules: Iterable[str]) -> None:
+    """Let the averages of ``EMAHook`` begin anew from the values that parameters and buffers have now.
 
     Args:
         runner (Runner): With its hooks.
         model (nn.Module): The model, not wrapped.
         names (set[str]): Names of the parameters.
+        modules (Iterable[str]): Names of modules whose buffers, of statistics for one, begin anew, too; those averages
+            are kept by ``EMAHook(update_buffers=True)`` alone.
     """
+    prefixes = tuple(f'{module}.' for module in modules)
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             averaged = dict(hook.ema_model.module.named_parameters())
             for name, parameter in model.named_parameters():
                 if name in names:
                     averaged[name].copy_(parameter)
+            averaged = dict(hook.ema_model.module.named_buffers())
+            for name, buffer in model.named_buffers():
+                if name.startswith(prefixes):
+                    averaged[name].copy_(buffer)

@@ -70,6 +70,8 @@ def coco_to_lvis(train: str | PathLike,
         targets[name].write_text(json.dumps(result))
         lines.append(f"{name}: {len(result['images']):,} images and {len(result['annotations']):,} annotations → "
                      f'{targets[name]}')
+        if _starts_at_0(content):
+            lines.append('  annotation ids raised by 1: the official evaluation takes a match with id 0 for none')
         lines += _remarks(result, crowds)
     return '\n'.join(lines + _summary(categories, rare, common))
 
@@ -132,12 +134,14 @@ def _convert(content: dict[str, Any], categories: Sequence[dict], negatives: str
              rng: np.random.Generator) -> dict[str, Any]:
     present, crowded = defaultdict(set), defaultdict(set)
     annotations = []
+    shift = _starts_at_0(content)
     for annotation in content['annotations']:
         present[annotation['image_id']].add(annotation['category_id'])
         if annotation.get('iscrowd'):
             crowded[annotation['image_id']].add(annotation['category_id'])
         else:
-            annotations.append({key: value for key, value in annotation.items() if key not in left_out})
+            kept = {key: value for key, value in annotation.items() if key not in left_out}
+            annotations.append(dict(kept, id=kept['id'] + 1) if shift else kept)
     images = []
     for image in content['images']:
         absent = [category['id'] for category in categories if category['id'] not in present[image['id']]]
@@ -150,6 +154,10 @@ def _convert(content: dict[str, Any], categories: Sequence[dict], negatives: str
         images.append(record)
     return dict(info=content.get('info', {}), licenses=content.get('licenses', []), images=images,
                 annotations=annotations, categories=list(categories))
+
+
+def _starts_at_0(content: dict[str, Any]) -> bool:
+    return any(annotation['id'] == 0 for annotation in content['annotations'])
 
 
 def _remarks(result: dict[str, Any], crowds: Sequence[dict]) -> list[str]:

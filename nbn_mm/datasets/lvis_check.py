@@ -14,6 +14,8 @@ from PIL import Image
 from .frequency_groups import GROUPS
 from .lvis_format import FEDERATED, examples, find_problems, image_file, is_degenerate, missing_files, read_lvis
 
+ORIENTATION = 274  # of EXIF; 5 to 8 exchange height and width
+TURNED = ('JPEG', 'PNG')  # formats that OpenCV turns upright and Pillow does not
 PAGE = 'https://www.lvisdataset.org/dataset'
 LVIS_V1 = dict(train=100_170, val=19_809)  # images
 LVIS_V1_CATEGORIES = 1_203
@@ -94,7 +96,7 @@ def _check_file(path: Path, prefix: str, images: bool, workers: int | None) -> t
         return Report(problems=[str(error)]), {}
     counts = {key: len(content.get(key) or ()) for key in ('images', 'annotations', 'categories')}
     groups = Counter(category.get('frequency') for category in content['categories'])
-    used = len({annotation.get('image_id') for annotation in content.get('annotations', ())})
+    used = len({annotation.get('image_id') for annotation in content.get('annotations') or ()})
     report = Report([f"{path}: {counts['images']:,} images ({used:,} with annotations), {counts['annotations']:,} "
                      f"annotations, {counts['categories']:,} categories"])
     if None not in groups:
@@ -117,6 +119,9 @@ def _lvis_problems(content: dict[str, Any]) -> Iterator[str]:
     crowds = [annotation['id'] for annotation in content['annotations'] if annotation.get('iscrowd')]
     if crowds:
         yield f'crowd annotations, which LVIS format does not know: ids {examples(crowds)}'
+    if any(annotation['id'] == 0 for annotation in content['annotations']):
+        yield ('annotation id 0, whose match the official evaluation counts as none; number them from 1 '
+               '(tools/dataset_converters/coco_to_lvis.py does)')
     present = defaultdict(set)
     for annotation in content['annotations']:
         present[annotation['image_id']].add(annotation['category_id'])
@@ -188,8 +193,11 @@ def _image_fault(task: tuple[str, int, int]) -> str | None:
     try:
         with Image.open(path) as image:
             image.load()
-            if image.size != (width, height):
-                return f'{path} is {image.size[0]} x {image.size[1]}, but annotated as {width} x {height}'
+            turned = image.format in TURNED and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+            size = image.size[::-1] if turned else image.size
+            if size != (width, height):
+                upright = ' when turned upright, as it is read (EXIF)' if turned else ''
+                return f'{path} is {size[0]} x {size[1]}{upright}, but annotated as {width} x {height}'
     except Exception as error:  # Pillow raises many kinds for damaged files
         return f'{path} can\'t be read ({type(error).__name__}: {error})'
     return None

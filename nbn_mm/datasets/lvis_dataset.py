@@ -91,12 +91,18 @@ class LVISFormatDataset(LVISV1Dataset):
         if problem is not None:
             raise ValueError(f'{self._name}: {problem}. Correct the file, or name another one in `ann_file` of the '
                              'data set.')
+        if any(getattr(transform, 'with_mask', False) for transform in self.pipeline.transforms):
+            without = [each['id'] for each in content.get('annotations') or () if not each.get('segmentation')]
+            if without:
+                raise ValueError(f'{self._name}: annotations without `segmentation`: ids {examples(without)}, and '
+                                 'LoadAnnotations(with_mask=True) of the pipeline reads masks. Complete the file, or '
+                                 'train boxes alone.')
         categories = sort_categories(content['categories'])
         self._set_categories(categories)
         self.cat2label = {category['id']: label for label, category in enumerate(categories)}
         cat_img_map: dict[int, list] = {category: [] for category in self.cat2label}
         annotations: dict[Any, list[dict]] = {image['id']: [] for image in content['images']}
-        for annotation in content.get('annotations', ()):
+        for annotation in content.get('annotations') or ():
             annotations[annotation['image_id']].append(annotation)
             cat_img_map[annotation['category_id']].append(annotation['image_id'])
         # Numbers that stay, each an object amid those that are freed, would keep nearly all memory of the file.

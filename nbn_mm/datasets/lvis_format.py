@@ -127,14 +127,15 @@ def find_problems(content: dict[str, Any], needs_annotations: bool = True) -> It
 
     Args:
         content (dict): An annotation file, see :func:`read_lvis`.
-        needs_annotations (bool): Whether a file without ``annotations`` (images of an evaluation server) is a problem.
+        needs_annotations (bool): Whether a file without ``annotations``, or with none (images of an evaluation server),
+            is a problem.
 
     Yields:
         str: A problem, with the ids of what has it.
     """
     yield from _category_problems(content['categories'])
     yield from _image_problems(content['images'])
-    if 'annotations' not in content and not needs_annotations:
+    if not content.get('annotations') and not needs_annotations:
         return
     if not isinstance(content.get('annotations'), list) or not content['annotations']:
         yield 'there are no annotations'

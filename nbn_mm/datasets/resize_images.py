@@ -114,7 +114,7 @@ def _check(source: Path, target: Path, short_side: int, quality: int, workers: i
     if first == second or first in second.parents or second in first.parents:
         raise ValueError(f'the copy {str(target)!r} must be outside of the data set {str(source)!r}, and it must not '
                          'contain it: pictures are never overwritten.')
-    files = sorted(path for path in source.rglob('*') if path.is_file() and path.name != MARKER)
+    files = sorted(path for path in _files(source, second) if path.name != MARKER)
     pictures = [path for path in files if path.suffix.lower() in PICTURES]
     if not pictures:
         raise ValueError(f'{str(source)!r} has no picture ({", ".join(sorted(PICTURES))}).')
@@ -125,6 +125,19 @@ def _check(source: Path, target: Path, short_side: int, quality: int, workers: i
                              'would not fit the copy. For detection leave the pictures as they are; LoadReducedJPEG '
                              'with ReducedResize decodes them at a smaller scale (docs/image_loading.md).')
     return [[path.relative_to(source).as_posix() for path in group] for group in (pictures, others)]
+
+
+def _files(source: Path, target: Path) -> Iterator[Path]:
+    """All files below a folder; folders that are links are gone into."""
+    for folder, folders, names in os.walk(source, followlinks=True):
+        place = Path(folder).resolve()
+        for path in (Path(folder, name) for name in folders):
+            if path.is_symlink() and path.resolve() in (place, *place.parents):
+                raise ValueError(f'{str(path)!r} is a link to a folder that holds it. Remove the link.')
+            if path.is_symlink() and path.resolve() in (target, *target.parents):
+                raise ValueError(f'the copy {str(target)!r} would be within {str(path)!r}, a link of the data set: '
+                                 'pictures are never overwritten.')
+        yield from (path for path in (Path(folder, name) for name in names) if path.is_file())
 
 
 def _has_shapes(path: Path) -> bool:

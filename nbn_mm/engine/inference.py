@@ -11,6 +11,7 @@ from .hooks.checkpoint_guard_hook import CheckpointGuardHook
 from .launch.checks import check_checkpoint, check_file
 from .launch.device_data import read_each_image
 from .launch.errors import LaunchError
+from .launch.evaluation_checks import check_drawn_masks
 
 INFERENCERS = {'mmdet': ('mmdet.apis', 'DetInferencer'), 'mmpretrain': ('mmpretrain', 'ImageClassificationInferencer')}
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
@@ -77,6 +78,7 @@ def infer(config: str, checkpoint: str, pictures: str, out_dir: str, score_thr: 
     inputs = find_pictures(pictures)
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(cfg_options or {})
+    check_drawn_masks(cfg, 'infer.py')
     host = cfg.get('default_scope')
     if host not in INFERENCERS:
         raise LaunchError(f"default_scope={host!r} of {config} must be one of {tuple(INFERENCERS)}: the pictures go "

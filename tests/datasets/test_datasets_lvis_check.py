@@ -1,3 +1,4 @@
+import mmcv
 import numpy as np
 import pytest
 from lvis_files import annotation, tiny, write
@@ -46,6 +47,20 @@ def test_broken_images_are_named(folder, workers):
     assert len(check(tiny(), folder).problems) == 1, 'images are opened only when asked'
 
 
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+def test_a_turned_picture_has_the_size_that_it_is_read_with(folder, suffix):
+    content = tiny()
+    content['images'][1]['file_name'] = f'sub/turned.{suffix}'
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new('RGB', (30, 40)).save(folder / f'sub/turned.{suffix}', exif=exif.tobytes())
+    assert mmcv.imread(str(folder / f'sub/turned.{suffix}')).shape == (30, 40, 3)
+    assert check(content, folder, images=True, workers=0).problems == []
+    content['images'][1].update(width=30, height=40)
+    assert 'is 40 x 30 when turned upright, as it is read (EXIF), but annotated as 30 x 40' in check(
+        content, folder, images=True, workers=0).text
+
+
 def changed(**kwargs):
     content = tiny()
     content['annotations'][1].update(kwargs)
@@ -64,6 +79,7 @@ def image_changed(**kwargs):
     (changed(segmentation=[[1, 2, 3, 4, 5, float('nan')]]), 'neither polygons .* ids 2$'),
     (changed(segmentation=dict(size=[40, 30], counts='abc')), 'neither polygons .* ids 2$'),
     (changed(segmentation=[]), 'without `segmentation`: ids 2$'),
+    (changed(id=0), 'annotation id 0, whose match .* counts as none'),
     (changed(iscrowd=1), 'crowd annotations.*ids 2$'),
     (changed(category_id=99), r'ids 2 \(category_id=99\)'),
     (changed(image_id=99), r'ids 2 \(image_id=99\)'),
@@ -72,6 +88,7 @@ def image_changed(**kwargs):
     (image_changed(neg_category_ids=[7]), '`neg_category_ids` has a category that is annotated in them: ids 12$'),
     (tiny(categories=[dict(id=i, name=str(i)) for i in (7, 2, 5)]), 'no `frequency`.*coco_to_lvis.py adds it'),
     (tiny(annotations=[]), 'there are no annotations'),
+    (tiny(annotations=None), 'there are no annotations'),
     ('{', 'is no JSON file'),
 ])
 def test_problems(content, match, folder):

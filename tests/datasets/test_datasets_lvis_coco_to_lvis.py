@@ -53,6 +53,17 @@ def test_frequencies_are_those_of_the_training_file(tmp_path):
     assert f"train: 40 images and {len(train['annotations'])} annotations" in report
 
 
+def test_annotations_are_numbered_from_1(tmp_path):
+    """The official evaluation takes a match with annotation 0 for none."""
+    train = coco(6, 3)
+    for entry in train['annotations']:
+        entry['id'] -= 1
+    report, lvis = convert(tmp_path, train)
+    assert [a['id'] for a in lvis['annotations']] == [a['id'] + 1 for a in train['annotations']]
+    assert 'annotation ids raised by 1' in report
+    assert 'raised' not in convert(tmp_path / 'from_1', coco(6, 3))[0]
+
+
 def test_absent_categories_are_negative(tmp_path):
     train = coco(30, 3)
     ids = {category['id'] for category in train['categories']}

@@ -146,6 +146,7 @@ def test_images_of_an_evaluation_server_have_no_annotations(tmp_path):
     content = tiny()
     del content['annotations']
     assert len(build(content, tmp_path, test_mode=True)) == 3
+    assert len(build(dict(content, annotations=[]), tmp_path, test_mode=True)) == 3
     with pytest.raises(ValueError, match='there are no annotations'):
         build(content, tmp_path)
 
@@ -216,6 +217,16 @@ def test_class_balanced_repetition_is_that_of_the_host_class(tmp_path):
     ours = ClassBalancedDataset(build(content, tmp_path), 0.3)
     host = ClassBalancedDataset(build(None, tmp_path, type='LVISV1Dataset'), 0.3)
     assert ours.repeat_indices == host.repeat_indices and len(ours) > 40
+
+
+def test_masks_that_the_pipeline_reads_must_be_there(tmp_path):
+    init_default_scope('mmdet')
+    content = tiny()
+    content['annotations'][1]['segmentation'] = []
+    pipeline = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
+    with pytest.raises(ValueError, match=r'without `segmentation`: ids 2, and LoadAnnotations\(with_mask=True\)'):
+        build(content, tmp_path, pipeline=pipeline)
+    assert len(build(content, tmp_path, pipeline=[dict(type='LoadAnnotations', with_bbox=True)])) == 3
 
 
 def test_shapes_run_through_the_pipeline(tmp_path):

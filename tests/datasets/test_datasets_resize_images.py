@@ -123,6 +123,19 @@ def test_refusals(source, tmp_path):
     assert not (tmp_path / 'new').exists()
 
 
+def test_folders_that_are_links(source, tmp_path):
+    (source / 'train').rename(tmp_path / 'elsewhere')
+    (source / 'train').symlink_to(tmp_path / 'elsewhere')
+    resize_images(source, tmp_path / 'small', 48, workers=0)
+    assert {name for name in files(tmp_path / 'small') if name.startswith('train/')} == {
+        f'train/{name}' for name in files(tmp_path / 'elsewhere')}
+    with pytest.raises(ValueError, match="train', a link of the data set"):
+        resize_images(source, tmp_path / 'elsewhere' / 'new', 48)
+    (tmp_path / 'elsewhere' / 'again').symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(ValueError, match="again' is a link to a folder that holds it"):
+        resize_images(source, tmp_path / 'new', 48)
+
+
 @pytest.mark.parametrize('key', ['bbox', 'segmentation'])
 def test_boxes_and_masks_are_refused(source, tmp_path, monkeypatch, key):
     monkeypatch.setattr(module, 'BLOCK', 32)  # the key lies across two blocks in one of these

@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 
 from nbn_mm.engine.launch import LaunchError, train
-from nbn_mm.engine.launch.evaluation_checks import check_evaluated_images, check_mask_format
+from nbn_mm.engine.launch.evaluation_checks import check_drawn_masks, check_evaluated_images, check_mask_format
 
 URL = 'http://images.cocodataset.org/'
 
@@ -76,6 +76,15 @@ def test_mask_formats_that_an_evaluator_does_not_read(kind, metric):
     check_mask_format(Config(dict(test_evaluator=dict(type=metric))), 'test')
     model = dict(mask_head=dict(type='FastFCNMaskHead'), test_cfg=None)
     check_mask_format(Config(dict(model=model, test_evaluator=dict(type=metric))), 'test')
+
+
+def test_masks_that_cannot_be_drawn():
+    model = dict(roi_head=dict(mask_head=dict(type='FastFCNMaskHead')), test_cfg=dict(rcnn=dict(mask_format='rle')))
+    with pytest.raises(LaunchError, match="infer.py: masks of model.test_cfg.rcnn.mask_format='rle' can't be drawn"):
+        check_drawn_masks(Config(dict(model=model)), 'infer.py')
+    for kind in ('box', 'bitmap'):
+        model['test_cfg']['rcnn']['mask_format'] = kind
+        check_drawn_masks(Config(dict(model=model)), 'infer.py')
 
 
 def test_training_starts_with_the_check(files):

@@ -1,14 +1,16 @@
 """What keeps a run from starting, told before anything is built."""
+import copy
 from urllib.error import URLError
 
 import pytest
 import torch
 from launch_config import BASE
+from mmengine.config import Config
 from PIL import Image
 
 from nbn_mm.engine.inference import infer
 from nbn_mm.engine.launch import LaunchError, test, train
-from nbn_mm.engine.launch.configure import configure_test, configure_train, load_config
+from nbn_mm.engine.launch.configure import _use_tta, configure_test, configure_train, load_config
 
 run_test = test
 del test  # pytest would collect it
@@ -131,6 +133,20 @@ def test_tta_of_the_config_comes_first(write, checkpoint):
     configure_test(cfg, checkpoint, dict(tta=True))
     assert cfg.model.type == 'Mine' and cfg.model.module.type == 'ImageClassifier'
     assert [step.type for step in cfg.test_dataloader.dataset.dataset.pipeline] == ['TestTimeAug']
+
+
+def test_boxes_of_flipped_pictures_are_merged_as_the_detector_cuts_its_own():
+    loader = dict(dataset=dict(type='Set', pipeline=[dict(type='PackDetInputs')]))
+    nms = dict(type='nms', iou_threshold=0.6)
+    model = dict(type='FasterRCNN', roi_head=dict(type='StandardRoIHead'),
+                 test_cfg=dict(rpn=dict(max_per_img=1000), rcnn=dict(nms=nms, max_per_img=300)))
+    cfg = Config(dict(default_scope='mmdet', model=model, test_dataloader=loader))
+    masks = copy.deepcopy(cfg)
+    _use_tta(cfg)
+    assert cfg.model.tta_cfg == dict(nms=nms, max_per_img=300)
+    masks.model.roi_head.mask_head = dict(type='FCNMaskHead')
+    with pytest.raises(LaunchError, match='--tta: .* merges boxes alone, and model.roi_head has a mask_head'):
+        _use_tta(masks)
 
 
 def test_guard_is_added_once(write):

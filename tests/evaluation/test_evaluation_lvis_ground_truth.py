@@ -114,11 +114,11 @@ def test_without_masks(annotations):
 
 
 def test_an_annotation_without_a_mask(annotations):
-    for entry in annotations['annotations']:
-        entry['segmentation'] = []
-    truth = LVISGroundTruth(annotations)
-    with pytest.raises(ValueError, match='has no segmentation'):
-        truth.rles(truth.img_ids[0], [0])
+    entry = annotations['annotations'][3]
+    entry['segmentation'] = []
+    with pytest.raises(ValueError, match=f'without `segmentation`: ids {entry["id"]}; masks cannot be evaluated'):
+        LVISGroundTruth(annotations)
+    LVISGroundTruth(annotations, with_masks=False)
 
 
 def test_an_image_without_a_size(annotations):

@@ -84,6 +84,14 @@ def test_parts_are_joined_in_order_without_repetition(tmp_path):
     assert [file.name for file in prefix.parent.iterdir()] == ['r.segm.json']
 
 
+def test_an_image_without_detections_replaces_those_of_an_interrupted_evaluation(tmp_path):
+    part = LVISResultPart(tmp_path / 'r', 'bbox')
+    part.write(7, [1], np.array([0.5]), np.ones((1, 4)))
+    part.write(7, [], np.zeros(0), np.zeros((0, 4)))
+    part.close()
+    assert join_result_parts(tmp_path / 'r', 'bbox', 1, [7]).read_text() == '[]\n'
+
+
 def test_a_missing_part_leaves_the_last_file(tmp_path):
     (tmp_path / 'r.bbox.json').write_text('[]')
     with pytest.raises(FileNotFoundError, match=r'r\.bbox\.part0'):

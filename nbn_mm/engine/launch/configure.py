@@ -24,7 +24,7 @@ from .checks import (
 from .detection_checks import check_box_heads
 from .device_data import check_device_data, read_each_image, set_device_loader
 from .errors import LaunchError
-from .evaluation_checks import check_evaluated_images, check_mask_format
+from .evaluation_checks import check_drawn_masks, check_evaluated_images, check_mask_format
 from .options import check_options
 
 GUARD = 'CheckpointGuardHook'
@@ -207,6 +207,7 @@ def _show(cfg: Config, options: dict[str, Any]) -> None:
                           "dict(type='VisualizationHook' or, for mmdet, 'DetVisualizationHook').")
     hook.show = options.get('show', False)
     hook.wait_time = options.get('wait_time', 2.0)
+    check_drawn_masks(cfg, '--show and --show-dir')
     if cfg.default_scope == 'mmpretrain':
         hook.update(enable=True, out_dir=options.get('show_dir'), interval=options.get('interval', 1))
     else:
@@ -215,8 +216,25 @@ def _show(cfg: Config, options: dict[str, Any]) -> None:
             hook.test_out_dir = options['show_dir']
 
 
+def _merging(model: ConfigDict) -> dict[str, Any]:
+    """``tta_cfg`` of mmdet's ``DetTTAModel`` for a detector."""
+    if (model.get('roi_head') or {}).get('mask_head') is not None:
+        raise LaunchError("--tta: mmdet's DetTTAModel merges boxes alone, and model.roi_head has a mask_head. Give a "
+                          'tta_model of your own, or test without --tta.')
+    test_cfg = model.get('test_cfg') or {}
+    last = test_cfg.get('rcnn') or test_cfg
+    return dict(nms=deepcopy(last.get('nms') or dict(type='nms', iou_threshold=0.5)),
+                max_per_img=last.get('max_per_img', 100))
+
+
 def _use_tta(cfg: Config) -> None:
-    """Wrap the model and the pipeline for test-time augmentation; flips by default, as the hosts' tools do."""
+    """Wrap the model and the pipeline for test-time augmentation; flips by default, as the hosts' tools do.
+
+    A detector's boxes of both pictures are merged as its own test cuts them: by NMS and number of ``test_cfg.rcnn``.
+
+    Raises:
+        LaunchError: If the host can't merge the predictions.
+    """
     read_each_image(cfg.test_dataloader)
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
@@ -224,7 +242,7 @@ def _use_tta(cfg: Config) -> None:
     mmpretrain = cfg.default_scope == 'mmpretrain'
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA') if mmpretrain else dict(
-            type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+            type='DetTTAModel', tta_cfg=_merging(cfg.model))
     if 'tta_pipeline' not in cfg:
         last = deepcopy(dataset.pipeline[-1])
         if not mmpretrain:  # merging needs to know what was flipped

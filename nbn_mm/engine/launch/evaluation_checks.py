@@ -56,13 +56,32 @@ def check_mask_format(cfg: Config, split: str) -> None:
     """
     if MASK_HEAD not in _types(cfg.get('model')):
         return
-    test_cfg = cfg.model.get('test_cfg') or {}
-    kind = (test_cfg.get('rcnn') or {}).get('mask_format') if isinstance(test_cfg, dict) else None
+    kind = _mask_format(cfg.model)
     for field, name, _ in _parts(cfg.get(f'{split}_evaluator'), f'{split}_evaluator'):
         if kind is not None and UNREAD_MASKS.get(name) == kind:
             others = [each for each in ('bitmap', 'box', 'rle') if each != kind]
             raise LaunchError(f'model.test_cfg.rcnn.mask_format={kind!r}, but {field}.type={name!r} does not read '
                               f'that. Set mask_format to one of {others}.')
+
+
+def check_drawn_masks(cfg: Config, option: str) -> None:
+    """Raise an error when predictions are to be drawn whose masks mmdet's visualiser can't read.
+
+    Args:
+        cfg (Config): The config of the run.
+        option (str): What asks for the pictures.
+
+    Raises:
+        LaunchError: Naming the field.
+    """
+    if MASK_HEAD in _types(cfg.get('model')) and _mask_format(cfg.model) == 'rle':
+        raise LaunchError(f"{option}: masks of model.test_cfg.rcnn.mask_format='rle' can't be drawn. Set it to "
+                          "'bitmap' or 'box'.")
+
+
+def _mask_format(model: Any) -> str | None:
+    test_cfg = model.get('test_cfg') or {}
+    return (test_cfg.get('rcnn') or {}).get('mask_format') if isinstance(test_cfg, dict) else None
 
 
 def _compare(field: str, path: str, metric_field: str, metric_path: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...datasets.frequency_groups import GROUPS
+from ...datasets.lvis_format import examples
 from ...utils.many_objects import give_back_memory, without_cycle_search
 from .lvis_protocol import ALL_BITS, area_bits
 from .lvis_segmentation import PackedSegmentation, PackedSegmentations, Rle, pack_segmentation
@@ -147,6 +148,10 @@ class LVISGroundTruth:
                                  f'{annotation.image_id!r}, which is not among the images.')
         chosen = [a for a in annotations if 0 < a.area < float('inf') and a.image_id in self._index_of]
         chosen.sort(key=lambda a: (self._index_of[a.image_id], self._label_of[a.category_id]))
+        without = [a.id for a in chosen if not a.segmentation] if self._with_masks else []
+        if without:
+            raise ValueError(f'{self.source}: annotations without `segmentation`: ids {examples(without)}; masks '
+                             "cannot be evaluated. Complete the file, or evaluate boxes only (metric='bbox').")
         self.areas = np.array([a.area for a in chosen], dtype=np.float64)
         nothing = array('d', [float('nan')] * 4)
         self.boxes = np.array([nothing if a.bbox is None else a.bbox for a in chosen], dtype=np.float64).reshape(-1, 4)

@@ -73,8 +73,8 @@ class LVISResultPart:
         entries = [dict(zip(('image_id', 'category_id', self._key, 'score'), entry, strict=True))
                    for entry in zip([img_id] * len(shapes), map(int, category_ids), shapes, scores.tolist(),
                                     strict=True)]
-        if entries:
-            self._file.write(f'{json.dumps(img_id)}\t{json.dumps(entries)[1:-1]}\n')
+        # an image without detections, too: they may replace those of an evaluation that was interrupted
+        self._file.write(f'{json.dumps(img_id)}\t{json.dumps(entries)[1:-1]}\n')
 
     def close(self) -> None:
         """Finish the part."""
@@ -120,15 +120,17 @@ def join_result_parts(prefix: Path_, iou_type: str, num_ranks: int, img_ids: Seq
             for line in file:
                 places[json.loads(line[:line.index(b'\t')])] = file, position
                 position += len(line)
-        separator = b'[\n'
+        start = separator = b'[\n'
         for img_id in img_ids:
             if img_id in places:
                 file, position = places[img_id]
                 file.seek(position)
                 line = file.readline()
-                out.write(separator + line[line.index(b'\t') + 1:-1])
-                separator = b',\n'
-        out.write(b'\n]\n' if places else b'[]\n')
+                entries = line[line.index(b'\t') + 1:-1]
+                if entries:
+                    out.write(separator + entries)
+                    separator = b',\n'
+        out.write(b'[]\n' if separator == start else b'\n]\n')
     os.replace(unfinished, target)
     for path in paths:
         path.unlink()

@@ -127,17 +127,21 @@ def _check(source: Path, target: Path, short_side: int, quality: int, workers: i
     return [[path.relative_to(source).as_posix() for path in group] for group in (pictures, others)]
 
 
-def _files(source: Path, target: Path) -> Iterator[Path]:
+def _files(folder: Path, target: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """All files below a folder; folders that are links are gone into."""
-    for folder, folders, names in os.walk(source, followlinks=True):
-        place = Path(folder).resolve()
-        for path in (Path(folder, name) for name in folders):
-            if path.is_symlink() and path.resolve() in (place, *place.parents):
+    above = (*above, folder.resolve())
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and path.is_dir():
+            place = path.resolve()
+            if any(place in (each, *each.parents) for each in above):
                 raise ValueError(f'{str(path)!r} is a link to a folder that holds it. Remove the link.')
-            if path.is_symlink() and path.resolve() in (target, *target.parents):
+            if place in (target, *target.parents):
                 raise ValueError(f'the copy {str(target)!r} would be within {str(path)!r}, a link of the data set: '
                                  'pictures are never overwritten.')
-        yield from (path for path in (Path(folder, name) for name in names) if path.is_file())
+        if path.is_dir():
+            yield from _files(path, target, above)
+        elif path.is_file():
+            yield path
 
 
 def _has_shapes(path: Path) -> bool:

@@ -187,8 +187,9 @@ def write_log(run: Run) -> None:
 def hardware(environment: dict[str, str] | None = None) -> str:
     """The accelerator, else the processor and the threads that a process with these variables beside ours has."""
     variables = {**os.environ, **(environment or {})}
-    if sees_accelerator(variables):
-        return ask_accelerator('name', variables) or 'an accelerator that nvidia-smi does not name'
+    name = ask_accelerator('name', variables)
+    if name or sees_accelerator(variables):
+        return name or 'an accelerator that nvidia-smi does not name'
     info = Path('/proc/cpuinfo')
     match = re.search(r'model name\s*:\s*(.+)', info.read_text()) if info.is_file() else None
     threads = variables.get('OMP_NUM_THREADS', str(os.cpu_count()))
@@ -198,7 +199,7 @@ def hardware(environment: dict[str, str] | None = None) -> str:
 
 def sees_accelerator(variables: Mapping[str, str] = os.environ) -> bool:
     """Whether there is a GPU that a process with these variables may use, by the system's device files."""
-    return variables.get('CUDA_VISIBLE_DEVICES') != '' and any(DEVICES.glob('nvidia[0-9]*'))
+    return _first_visible(variables) is not None and any(DEVICES.glob('nvidia[0-9]*'))
 
 
 def ask_accelerator(query: str, variables: Mapping[str, str] = os.environ) -> str | None:
@@ -211,8 +212,8 @@ def ask_accelerator(query: str, variables: Mapping[str, str] = os.environ) -> st
     Returns:
         str | None: The answer.
     """
-    visible = variables.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0]
-    if not visible:
+    visible = _first_visible(variables)
+    if visible is None:
         return None
     command = ['nvidia-smi', f'--id={visible}', f'--query-gpu={query}', '--format=csv,noheader,nounits']
     try:
@@ -220,6 +221,12 @@ def ask_accelerator(query: str, variables: Mapping[str, str] = os.environ) -> st
     except (OSError, subprocess.SubprocessError):
         return None
     return answer[0].strip() or None if answer else None
+
+
+def _first_visible(variables: Mapping[str, str]) -> str | None:
+    """The first device that a process may use; CUDA takes none from an empty or a negative entry on."""
+    first = variables.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0].strip()
+    return None if not first or first.startswith('-') else first
 
 
 def _shown(command: list[str], run: Run, environment: dict[str, str]) -> str:

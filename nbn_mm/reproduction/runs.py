@@ -106,8 +106,8 @@ class Run:
         match = SAVED.fullmatch(last.name) if last else None
         if match is None:
             return False
-        scalars, evaluations = self.scalars(), self.evaluations()
-        if match.group(1) == 'iter' and scalars and 'loss' not in scalars[-1]:
+        logged, evaluations = self._logged(), self.evaluations()
+        if match.group(1) == 'iter' and logged and 'loss' not in logged[-1] and logged[-1].get('step') == 0:
             return False  # an evaluation that was logged by epoch has no step of its own
         return not evaluations or evaluations[-1]['step'] != int(match.group(2))
 
@@ -128,8 +128,12 @@ class Run:
         """Logged values of all processes of this run, in order; of a compact log, its lines."""
         if self.log.is_file():
             return _compact_log(self.log)
+        return _with_steps(self._logged())
+
+    def _logged(self) -> list[dict[str, Any]]:
+        """What mmengine has logged in the work dir, in order."""
         files = sorted(self.work_dir.glob('*/vis_data/scalars.json'))
-        return [record for file in files for record in _with_steps(_json_lines(file))]
+        return [record for file in files for record in _json_lines(file)]
 
     def other_options(self) -> list[str]:
         """What a finished run was given besides its row's config and options, or lacked of them (``'without …'``).

@@ -134,6 +134,11 @@ def test_folders_that_are_links(source, tmp_path):
     (tmp_path / 'elsewhere' / 'again').symlink_to(tmp_path / 'elsewhere')
     with pytest.raises(ValueError, match="again' is a link to a folder that holds it"):
         resize_images(source, tmp_path / 'new', 48)
+    (tmp_path / 'elsewhere' / 'again').unlink()
+    for name, other in (('a', 'b'), ('b', 'a')):
+        (tmp_path / 'elsewhere' / name / 'loop').symlink_to(tmp_path / 'elsewhere' / other)
+    with pytest.raises(ValueError, match="loop' is a link to a folder that holds it"):
+        resize_images(source, tmp_path / 'new', 48)
 
 
 @pytest.mark.parametrize('key', ['bbox', 'segmentation'])

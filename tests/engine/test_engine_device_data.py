@@ -111,6 +111,17 @@ def test_an_interrupted_run_with_another_total_batch(tmp_path, saved, expected):
     assert number == expected
 
 
+def test_a_run_that_is_interrupted_twice_in_an_epoch(tmp_path):
+    """The place counts from the begin of the epoch, not from where the run went on."""
+    cfg = device_config(tmp_path, hooks=dict(checkpoint=CHECKPOINT), train_cfg=dict(by_epoch=True, max_epochs=1))
+    whole, once, twice = Batches(), Batches(), Batches()
+    run(cfg, whole)
+    run(cfg, once, resume=True, load_from=str(tmp_path / 'iter_1.pth'), work_dir=str(tmp_path / 'once'))
+    run(cfg, twice, resume=True, load_from=str(tmp_path / 'once' / 'iter_4.pth'), work_dir=str(tmp_path / 'twice'))
+    assert [i for i, *_ in once.seen] == [1, 2, 3, 4] and [i for i, *_ in twice.seen] == [4]
+    assert torch.equal(twice.seen[0][1], whole.seen[4][1])
+
+
 def test_augmentation_is_that_of_seed_rank_and_number(tmp_path):
     """And of nothing else: the batch is the one that the pipeline makes of the stored images."""
     from nbn_mm.datasets.transforms.batched import BatchedPipeline

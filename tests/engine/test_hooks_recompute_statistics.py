@@ -266,33 +266,45 @@ def test_best_checkpoint_holds_recomputed_statistics(tmp_path):
 
 
 @needs_mmpretrain
-def test_best_checkpoint_with_averaged_weights_is_the_scored_network(tmp_path):
-    """``EMAHook`` exchanges parameters alone for a validation and everything for a checkpoint."""
-    run = runner(tmp_path, epochs=1, metric='Accuracy', custom_hooks=[dict(type='EMAHook', momentum=0.1)], hooks=dict(
+@pytest.mark.parametrize('kind', ['mmengine.EMAHook', 'EMAHook'])
+def test_best_checkpoint_with_averaged_weights_is_the_scored_network(tmp_path, kind):
+    """``EMAHook`` exchanges parameters alone for a validation and everything for a checkpoint; mmpretrain's, which is
+    found first in its scope, puts them back for a test."""
+    ema = [dict(type=kind, momentum=0.1)]
+    run = runner(tmp_path, epochs=1, metric='Accuracy', custom_hooks=ema, hooks=dict(
         RECOMPUTE, checkpoint=dict(type='CheckpointHook', interval=1, save_best='accuracy/top1')))
-    scored, moving = {}, {}
-    evaluate, train = run.val_loop.evaluator.evaluate, run.train_loop.run_epoch
+    scored, tested = {}, {}
+    train = run.train_loop.run_epoch
+    moving = {}
 
-    def watched(size):
-        scored.update(copy.deepcopy(run.model.state_dict()))
-        return evaluate(size)
+    def watch(loop, seen, run):
+        evaluate = loop.evaluator.evaluate
+
+        def watched(size):
+            seen.update(copy.deepcopy(run.model.state_dict()))
+            return evaluate(size)
+
+        loop.evaluator.evaluate = watched
 
     def trained():
         train()
         moving.update(copy.deepcopy(run.model.state_dict()))
 
-    run.val_loop.evaluator.evaluate, run.train_loop.run_epoch = watched, trained
+    watch(run.val_loop, scored, run)
+    run.train_loop.run_epoch = trained
     run.train()
     best, = tmp_path.glob('best_*.pth')
-    saved = torch.load(best, weights_only=False)
     assert not torch.equal(scored['head.fc.weight'], moving['head.fc.weight'])
-    for key, value in saved['state_dict'].items():
+    name = 'head.fc.logit_rectification.running_var'
+    assert not torch.equal(scored[name], moving[name])
+    for key, value in torch.load(best, weights_only=False)['state_dict'].items():
         if 'logit_rectification' in key or not key.endswith(('running_mean', 'running_var', 'num_batches_tracked')):
             assert torch.equal(value, scored[key]), key
-    for key in ('running_mean', 'running_var'):
-        name = f'head.fc.logit_rectification.{key}'
-        assert torch.equal(run.model.state_dict()[name], moving[name]), 'the weights that train go on with their own'
-        assert torch.equal(saved['ema_state_dict'][f'module.{name}'], moving[name])
+    test = runner(tmp_path / 'test', metric='Accuracy', custom_hooks=ema, load_from=str(best))
+    watch(test.test_loop, tested, test)
+    test.test()
+    for key in ('head.fc.weight', name, name.replace('var', 'mean')):
+        assert torch.equal(tested[key], scored[key]), key
 
 
 @needs_mmpretrain

@@ -256,3 +256,12 @@ def test_one_hot_labels_are_no_labels():
     metric = ShotGroupMetric(class_counts=list(COUNTS.images))
     with pytest.raises(ValueError, match='one class per image'):
         metric.process(None, [dict(pred_score=torch.zeros(6), gt_label=label)])
+
+
+def test_numbers_as_names_in_another_order():
+    """Folders sorted as text and classes sorted as numbers."""
+    names = tuple(map(str, range(12)))
+    metric = ShotGroupMetric()
+    metric.dataset_meta = dict(classes=sorted(names))
+    with pytest.raises(ValueError, match="label 2 is '2' in the class counts and '10' in the test set"):
+        metric.set_class_counts(ClassCounts(names, range(1, 13)))

@@ -121,6 +121,15 @@ def test_an_evaluation_that_was_lost_is_made_up_for(make_table, project, tmp_pat
     assert run.scalars()[0]['processes'] == 3
 
 
+def test_a_lost_evaluation_right_after_another_one(make_table, project, tmp_path):
+    """No training was logged in between: the last thing in the log is the evaluation before."""
+    run = interrupted_at_the_end(make_table, project, tmp_path, 4)
+    for path in run.work_dir.glob('epoch_*.pth'):
+        path.rename(path.with_name(path.name.replace('epoch', 'iter')))
+    (run.work_dir / 'last_checkpoint').write_text('iter_4.pth')
+    assert 'shot/all_top1' in run.scalars()[-1] and run.last_evaluation_is_lost()
+
+
 def test_without_a_checkpoint_before_it_is_trained_anew(make_table, project, tmp_path):
     run = interrupted_at_the_end(make_table, project, tmp_path, 0)
     for step in (2, 3):
@@ -251,11 +260,13 @@ def test_the_accelerator_is_that_of_the_run(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     monkeypatch.setattr(execution, 'DEVICES', tmp_path)
-    assert 'card' not in hardware()
+    assert 'card' in hardware() and not execution.sees_accelerator(), 'WSL has no device files'
     (tmp_path / 'nvidia0').touch()
     assert hardware() == 'card --id=0 --query-gpu=name'
     assert hardware(dict(CUDA_VISIBLE_DEVICES='3,1')) == 'card --id=3 --query-gpu=name'
     assert hardware(dict(CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='2')).endswith(', 2 threads')
+    assert 'card' not in hardware(dict(CUDA_VISIBLE_DEVICES='-1')) and not execution.sees_accelerator(
+        dict(CUDA_VISIBLE_DEVICES='-1'))
     tool.write_text('#!/bin/sh\nexit 9\n')
     assert hardware() == 'an accelerator that nvidia-smi does not name', 'not the processor'
 

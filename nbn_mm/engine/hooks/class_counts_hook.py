@@ -196,7 +196,7 @@ class ClassCountsHook(Hook):
         if self.class_counts is None:
             return None
         record = parse_class_counts(self.class_counts)
-        if not record.is_named and not training:
+        if not record.is_named and not training and len(classes or ()) != record.num_classes:
             return record
         if classes:
             return parse_class_counts(self.class_counts, classes=classes)

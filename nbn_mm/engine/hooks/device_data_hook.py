@@ -60,6 +60,7 @@ class DeviceDataHook(Hook):
         self._resumed: dict | None = None  # where the checkpoint stood in its epoch
         self._first = False
         self._began: tuple[int, int] | None = None  # epoch at work, and the iteration that it began with
+        self._batches = 0  # of a whole epoch
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Read the place in the epoch of a run that is resumed."""
@@ -71,8 +72,7 @@ class DeviceDataHook(Hook):
         meta = checkpoint.setdefault('meta', {})
         if self._began is not None and {'epoch', 'iter'} <= set(meta):
             epoch, start = self._began
-            meta[KEY] = dict(done=0 if meta['epoch'] > epoch else meta['iter'] - start,
-                             batches=len(runner.train_dataloader))
+            meta[KEY] = dict(done=0 if meta['epoch'] > epoch else meta['iter'] - start, batches=self._batches)
 
     def before_train(self, runner: Runner) -> None:
         """Load the images."""
@@ -90,6 +90,7 @@ class DeviceDataHook(Hook):
             return
         dataset.start(runner.seed, runner.iter, runner.iter if _takes_what_is_done(runner.train_loop) else 0)
         if hasattr(runner.train_loop, 'run_epoch'):
+            self._batches = len(runner.train_dataloader)
             done = self._done(runner) if self._first else 0
             self._first, self._began = False, (runner.epoch, runner.iter - done)
             if done > 0:

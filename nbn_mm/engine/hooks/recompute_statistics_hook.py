@@ -151,8 +151,8 @@ class RecomputeStatisticsHook(Hook):
     training set, in a fixed order and with the training pipeline; under DDP from the shards of all ranks. The new
     statistics stay in the model and go on moving in training.
 
-    With ``EMAHook`` they are those of the averaged weights, and go with these: after the evaluation the weights that
-    train have their own moving statistics again.
+    With ``EMAHook`` they are those of the averaged weights, and are put beside these, too, so that a checkpoint that is
+    saved now holds the network that is evaluated.
 
     What a checkpoint holds: the one saved at the end of an epoch or at an interval is written before validation and
     holds moving averages (``save_best`` has mmengine write it again when the best improves); the best one is written
@@ -196,7 +196,6 @@ class RecomputeStatisticsHook(Hook):
         self.seed = seed
         self._validations = 0
         self._training = False
-        self._own: list[tuple[Tensor, Tensor]] = []  # statistics of the weights that train, while others are averaged
 
     def before_run(self, runner: Any) -> None:
         """Check that there is something to recompute, and from what."""
@@ -224,20 +223,10 @@ class RecomputeStatisticsHook(Hook):
         if last or (self.interval and self._validations % self.interval == 0):
             self._recompute(runner)
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Give the weights that train their own statistics back, where the evaluated ones were averaged."""
-        for buffer, value in self._own:
-            buffer.copy_(value)
-        self._own = []
-
     def before_test_epoch(self, runner: Any) -> None:
         """Recompute, if so set."""
         if self.at_test:
             self._recompute(runner)
-
-    def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """As after a validation."""
-        self.after_val_epoch(runner)
 
     @staticmethod
     def by_epoch(runner: Any) -> bool:
@@ -249,22 +238,21 @@ class RecomputeStatisticsHook(Hook):
         with _undisturbed(model, self.seed):
             loader = self._build_loader(runner)
         batches = _FirstBatches(loader, self.num_batches, self.seed)
-        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
         names = recompute_statistics(model, batches, self.batch_norm, self.mode, self.seed)
-        self._hand_to_averages(runner, model, names, before)
+        self._hand_to_averages(runner, model, names)
         runner.logger.info(f'Recomputed the running statistics of {len(names)} layers over '
                            f'{min(self.num_batches or len(loader), len(loader))} batches a rank of the training set.')
 
-    def _hand_to_averages(self, runner: Any, model: nn.Module, names: list[str], before: dict[str, Tensor]) -> None:
+    @staticmethod
+    def _hand_to_averages(runner: Any, model: nn.Module, names: list[str]) -> None:
         """Put the statistics beside the averaged weights, whose buffers ``EMAHook`` does not exchange by default."""
         for hook in runner.hooks:
-            if not isinstance(hook, EMAHook) or hook.ema_model.update_buffers:
-                continue
-            averaged = dict(hook.ema_model.module.named_buffers())
-            for name, buffer in model.named_buffers():
-                if name.rpartition('.')[0] in names and name in averaged:
-                    averaged[name].copy_(buffer)
-                    self._own.append((buffer, before[name]))
+            # mmpretrain's can evaluate the weights that train
+            if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True):
+                averaged = dict(hook.ema_model.module.named_buffers())
+                for name, buffer in model.named_buffers():
+                    if name.rpartition('.')[0] in names and name in averaged and not hook.ema_model.update_buffers:
+                        averaged[name].copy_(buffer)
 
     def _build_loader(self, runner: Any) -> Any:
         """The training loader without its sampler: each image once, in an order that depends on the seed alone.

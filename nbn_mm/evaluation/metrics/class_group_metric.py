@@ -111,7 +111,7 @@ class ClassGroupMetric(BaseMetric):
         names, classes = self._test_classes, self.counts.classes
         if names is not None:
             self._check_length(len(names), 'the test set')
-            moved = moved_labels(classes, names) if self.counts.is_named else []
+            moved = moved_labels(classes, names)
             if moved:
                 first = moved[0]
                 raise ValueError(f'{type(self).__name__}: the classes of the training and of the test set stand in '

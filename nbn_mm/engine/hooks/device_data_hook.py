@@ -106,7 +106,7 @@ class DeviceDataHook(Hook):
         now = len(runner.train_dataloader)
         if self._resumed is not None:
             done, before = self._resumed['done'], self._resumed['batches']
-        else:  # a checkpoint without the place, of a run whose epochs all had as many batches, one hopes
+        else:  # a checkpoint that does not hold the place: right if all its epochs had as many batches as this one
             done, before = runner.iter - runner.epoch * now, now
         if done == 0 or (before == now and 0 < done <= now):
             return done

@@ -26,9 +26,9 @@ def batch_norms(module: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def find_stages(backbone: nn.Module) -> list[tuple[str, ...]]:
-    """The residual stages: the host's ``res_layers``, else the children ``layer1``, ``layer2``, … (two at least).
+    """The residual stages: the host's ``res_layers``, else the children ``layer1``, ``layer2``, …
 
-    A single ``layer1`` is no sequence of stages: that of HRNet is its stem, and other stages follow.
+    A lone ``layer1`` beside children ``stage2``, … is none: that of HRNet is its stem.
 
     Args:
         backbone (nn.Module): Any network.
